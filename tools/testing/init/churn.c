@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Work for the VMA code, as programs make it:
+ *
+ *   churn threads N ROUNDS	N threads that allocate and free big blocks
+ *   churn storm N		N children, every second of which calls exec
+ */
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* above malloc's threshold: each block is an mmap of its own */
+#define BLOCK	(256 << 10)
+#define KEPT	8
+
+static long rounds;
+
+static void *allocator(void *unused)
+{
+	char *kept[KEPT] = { NULL };
+	long i;
+
+	for (i = 0; i < rounds; i++) {
+		char **slot = &kept[i % KEPT];
+
+		free(*slot);
+		*slot = malloc(BLOCK);
+		if (!*slot)
+			return "malloc";
+		memset(*slot, (int)i, 4096);
+		if (i % 4 == 0) {
+			char *p = mmap(NULL, 16 * 4096, PROT_READ | PROT_WRITE,
+				       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+			/* a split, a hole punched, and all of it gone */
+			if (p == MAP_FAILED || mprotect(p + 4096, 4096, PROT_READ) ||
+			    madvise(p, 16 * 4096, MADV_DONTNEED) || munmap(p, 16 * 4096))
+				return "mmap";
+		}
+	}
+	for (i = 0; i < KEPT; i++)
+		free(kept[i]);
+	return unused;
+}
+
+static int threads(int n)
+{
+	pthread_t t[64];
+	int i, failed = 0;
+	void *error;
+
+	for (i = 0; i < n && i < 64; i++) {
+		if (pthread_create(&t[i], NULL, allocator, NULL))
+			return 1;
+	}
+	while (i--) {
+		pthread_join(t[i], &error);
+		if (error) {
+			fprintf(stderr, "churn: %s failed\n", (char *)error);
+			failed = 1;
+		}
+	}
+	return failed;
+}
+
+static int storm(int n)
+{
+	int i, status;
+
+	for (i = 0; i < n; i++) {
+		pid_t pid = fork();
+
+		if (pid < 0)
+			return 1;
+		if (pid == 0) {
+			if (i % 2)
+				execl("/bin/true", "true", NULL);
+			_exit(i % 2);
+		}
+		if (waitpid(pid, &status, 0) != pid || status)
+			return 1;
+	}
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	if (argc == 4 && !strcmp(argv[1], "threads")) {
+		rounds = atol(argv[3]);
+		return threads(atoi(argv[2]));
+	}
+	if (argc == 3 && !strcmp(argv[1], "storm"))
+		return storm(atoi(argv[2]));
+	fprintf(stderr, "usage: churn threads N ROUNDS | churn storm N\n");
+	return 2;
+}

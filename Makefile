@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: GPL-2.0
+# Thin: each target calls one script. Kbuild, beside this file, is the module's.
+
+SHELL	:= /bin/bash
+S	:= $(CURDIR)/scripts
+KDIR	?= /lib/modules/$(shell uname -r)/build
+MODULE	 = $(MAKE) -C "$(KDIR)" M="$(CURDIR)" MO="$(CURDIR)/build/modules"
+JOBS	?= $(shell nproc)
+export VMLEAN_T0 := $(or $(VMLEAN_T0),$(shell date +%s))
+MAKEFLAGS += --no-print-directory
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help run check shell bench profile apply modules install lint bisect \
+	range soak stock-results setup kernel series image drift export clean distclean
+
+help:		## this text
+	@echo 'vmlean: a patch series for Linux and a module that shows what it saves'
+	@echo
+	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1|\2/p; s/^##  (.*)/|\1/p' $(firstword $(MAKEFILE_LIST)) | \
+		awk -F'|' '{ printf "  %-20s%s\n", $$1 ? "make " $$1 : "", $$2 }'
+	@echo
+	@echo 'The kernel comes from Debian'"'"'s archive; KSRC=/path/to/linux or KTARBALL=file use yours.'
+	@echo 'JOBS=N sets the number of parallel jobs (here: $(JOBS)). Everything made goes to build/.'
+
+# the usual way
+run: series	## boot the patched kernel in QEMU, insert vmlean.ko, show what it saves
+	@$S/build plain
+	@$S/image plain
+	@$S/boot plain run --show
+
+check: setup	## everything: two kernels, all tests, lint; the last line is the verdict
+	@$S/check
+
+shell: series	## an interactive shell in the patched kernel
+	@$S/build plain
+	@$S/image plain
+	@$S/boot plain --shell
+
+bench: series	## instruction counts, stock against patched
+	@$S/bench
+
+profile: series	## ROW=mmap_munmap/memcg: where the instructions of that row go
+	@$S/profile $(ROW)
+
+# your own kernel
+apply:		## KSRC=/path/to/linux: the series onto your tree (git or plain)
+	@$S/series apply $(if $(KSRC),"KSRC=$(KSRC)")
+
+modules:	## KDIR=/path/to/build: vmlean.ko for any kernel that has the series
+	@[ -e "$(KDIR)/Makefile" ] || { echo "vmlean: error: no kernel build directory $(KDIR) --" \
+		"KDIR=/path/to/it, of a kernel with the series" >&2; exit 125; }
+	@$(MODULE) modules
+
+install: modules	## KDIR=…: install that vmlean.ko (INSTALL_MOD_PATH is honoured)
+	@$(MODULE) modules_install
+
+# work on the series
+lint: series	## checkpatch, sparse, kernel-doc, codespell, shellcheck, drift
+	@$S/lint
+
+export: kernel	## write the commits in build/linux-6.18 to patches/6.18
+	@$S/series export
+
+drift: kernel	## do the commits in build/linux-6.18 and patches/6.18 agree?
+	@$S/series drift
+
+bisect: series	## build and boot the kernel after each single patch
+	@$S/bisect
+
+range: kernel	## apply to and build on every version of the tested range
+	@$S/series range
+
+soak: series	## VARIANT=plain: the plan of long tests
+	@$S/build $(or $(VARIANT),plain)
+	@$S/image $(or $(VARIANT),plain)
+	@$S/boot $(or $(VARIANT),plain) soak
+
+stock-results: series	## record what the kernel's own selftests say on stock
+	@$S/upstream-tests record
+
+# the single steps of the above
+setup:		## install the Debian packages that are missing
+	@$S/setup
+
+kernel: setup	## get the base kernel, unpack it into build/linux-6.18
+	@$S/kernel
+
+series: kernel	## put patches/6.18 onto build/linux-6.18
+	@$S/series apply
+
+image: series	## VARIANT=plain: build that variant and its initramfs
+	@$S/build $(or $(VARIANT),plain)
+	@$S/image $(or $(VARIANT),plain)
+
+clean:		## remove what was built; keep trees, tarball and compiler cache
+	@$S/clean
+
+distclean:	## remove build/ altogether; refuses to lose commits of yours
+	@$S/clean all

@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
+# shellcheck disable=SC2034 # what is set here is used by those who source it
+# Sourced by every script here: paths, the table of variants, stages, errors.
+
+set -eu -o pipefail
+export LC_ALL=C TZ=UTC
+# a git hook, an alias or a make that calls us must not redirect our own
+unset MAKEFLAGS MFLAGS MAKEOVERRIDES MAKELEVEL
+unset GIT_DIR GIT_WORK_TREE GIT_INDEX_FILE GIT_OBJECT_DIRECTORY GIT_PREFIX \
+	GIT_ALTERNATE_OBJECT_DIRECTORIES GIT_CONFIG_PARAMETERS GIT_EXTERNAL_DIFF
+
+TOP=$(realpath "${BASH_SOURCE[0]%/*}/..")
+SERIES=6.18				# which folder of patches/
+BUILD=${VMLEAN_BUILD:-$TOP/build}	# tests put both elsewhere
+PATCHES=${VMLEAN_PATCHES:-$TOP/patches/$SERIES}
+LINUX=$BUILD/linux-$SERIES		# where the series is edited
+STOCK=$BUILD/stock-$SERIES		# its base, for comparison
+BRANCH=vmlean/$SERIES
+JOBS=${JOBS:-$(nproc)}
+export VMLEAN_T0=${VMLEAN_T0:-$(date +%s)}
+
+stage()		# stage TEXT: a line with the time since the first script began
+{
+	local t=$(($(date +%s) - VMLEAN_T0))
+
+	printf '[%02d:%02d] %s\n' $((t / 60)) $((t % 60)) "$*"
+}
+
+note()
+{
+	printf '        %s\n' "$*"
+}
+
+die()		# die WHAT [WAY OUT]
+{
+	printf 'vmlean: error: %s%s\n' "$1" "${2:+ -- $2}" >&2
+	exit 125
+}
+
+base_value()	# base_value KEY: one value of BASE
+{
+	sed -n "s/^$1=//p" "$PATCHES/BASE" | tr -d '"'
+}
+
+# The base in use: the pinned one, unless scripts/kernel had to take another.
+PINNED_VERSION=$(base_value version)
+BASE_VERSION=$(cat "$BUILD/base-version" 2>/dev/null || echo "$PINNED_VERSION")
+BASE_TAG=base/$BASE_VERSION
+
+in_range()	# in_range VERSION: is it in the tested range?
+{
+	[[ " $(base_value tested) " == *" $1 "* ]]
+}
+
+makefile_version()	# of the kernel whose Makefile is on stdin
+{
+	sed -nE 's/^(VERSION|PATCHLEVEL|SUBLEVEL) *= *//p' | head -n 3 | paste -sd.
+}
+
+# Nothing the person has configured may change what our own trees look like.
+git_own()	# git_own DIR ARG...: git in a tree of ours
+{
+	GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_NOSYSTEM=1 GIT_ATTR_NOSYSTEM=1 \
+		git -C "$1" -c core.hooksPath=/dev/null -c core.fsmonitor=false \
+		-c core.attributesFile=/dev/null -c core.excludesFile=/dev/null "${@:2}"
+}
+
+git_linux()
+{
+	git_own "$LINUX" "$@"
+}
+
+# The variants: name, tree, fragments in tools/testing/kernel
+variants()
+{
+	cat <<-END
+	stock		stock	base
+	plain		linux	base vmlean
+	debug		linux	base vmlean debug
+	debug-norcu	linux	base vmlean debug norcu
+	END
+}
+
+variant_line()	# fails for what is no variant
+{
+	local name tree frags
+
+	while read -r name tree frags; do
+		[ "$name" != "$1" ] || { echo "$tree" "$frags"; return; }
+	done < <(variants)
+	die "no variant '$1'" "one of: $(variants | cut -f1 | paste -sd' ')"
+}
+
+variant_tree()		# path of the source tree
+{
+	local tree
+
+	read -r tree _ < <(variant_line "$1")
+	case $tree in stock) echo "$STOCK" ;; linux) echo "$LINUX" ;; *) exit 125 ;; esac
+}
+
+variant_fragments()	# paths of the config fragments, in order
+{
+	local line f
+
+	line=$(variant_line "$1")
+	for f in ${line#* }; do
+		echo "$TOP/tools/testing/kernel/$f.config"
+	done
+}
+
+lock()		# lock NAME: until this script ends; waits, and says so
+{
+	local fd
+
+	mkdir -p "$BUILD"
+	exec {fd}>"$BUILD/.lock-$1"
+	flock -n "$fd" || {
+		note "waiting for another run ($1)"
+		flock "$fd"
+	}
+}

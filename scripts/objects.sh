@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash disable=SC2153
+# Sourced after lib.sh by lint, objcmp and bisect: which files the series
+# touches and which objects of a build that makes. Never a list by hand.
+
+series_patches()	# full paths, in order
+{
+	sed "s/#.*//; s/[[:space:]]*\$//; /^\$/d; s|^|$PATCHES/|" "$PATCHES/series"
+}
+
+# from /, for in a folder of a repository git leaves out what is not below it
+touched_by()		# touched_by PATCH...: the files these patches (full paths) touch
+{
+	git -C / apply --numstat "$@" | cut -f3- | sort -u
+}
+
+touched_files()		# what the whole series touches
+{
+	local patches
+
+	mapfile -t patches < <(series_patches)
+	((${#patches[@]})) || die "the series is empty" "see $PATCHES/series"
+	touched_by "${patches[@]}"
+}
+
+c_of_kernel()		# filter: sources that the kernel's own build may compile
+{
+	grep '\.c$' | grep -Ev '^(tools|samples|scripts|Documentation|usr)/' || :
+}
+
+# Kbuild decides what is an object of this configuration, so ask it.
+objects_in_dir()	# objects_in_dir TREE OUT DIR: names of .o, without DIR
+{
+	make -s -C "$2" -f - list 2>/dev/null <<-END
+	srctree := $1
+	obj := $3
+	src := $1/$3
+	include include/config/auto.conf
+	include $1/scripts/Kbuild.include
+	include \$(firstword \$(wildcard $1/$3/Kbuild $1/$3/Makefile))
+	objs := \$(obj-y) \$(obj-m) \$(lib-y)
+	objs += \$(foreach o,\$(objs:.o=),\$(\$(o)-y) \$(\$(o)-m) \$(\$(o)-objs))
+	list: ; @printf '%s\n' \$(objs)
+	END
+}
+
+objects_built()		# objects_built TREE OUT FILE.c...: the .o that OUT's config builds
+{
+	local tree=$1 out=$2 f dir=. known=
+
+	shift 2
+	for f; do
+		[ -e "$tree/$f" ] || continue
+		[ "${f%/*}" = "$dir" ] || {
+			dir=${f%/*}
+			known=" $(objects_in_dir "$tree" "$out" "$dir" | tr '\n' ' ')"
+		}
+		f=${f##*/}
+		[[ $known != *" ${f%.c}.o "* ]] || echo "$dir/${f%.c}.o"
+	done
+}
+
+# A build directory of its own below build/, whose tree is not the developer's.
+# It looks like build/ from inside: ccache then finds the same objects.
+side_build()		# side_build NAME: sets SIDE; its tree is $SIDE/linux-6.18
+{
+	SIDE=$BUILD/$1
+	export CCACHE_DIR=${CCACHE_DIR:-$BUILD/ccache}
+	lock "$1"
+	mkdir -p "$SIDE/out"
+	[ ! -e "$BUILD/base-version" ] || cp "$BUILD/base-version" "$SIDE/"
+	ln -sfn ../image "$SIDE/image"
+	git_linux worktree prune
+	[ -e "$SIDE/${LINUX##*/}/Makefile" ] ||
+		git_linux worktree add -q -f --detach "$SIDE/${LINUX##*/}" "$BASE_TAG" ||
+		die "no worktree in $SIDE" "rm -rf $SIDE"
+}
+
+side_git()
+{
+	GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_NOSYSTEM=1 \
+		git -C "$SIDE/${LINUX##*/}" -c core.hooksPath=/dev/null "$@"
+}
+
+side_checkout()		# side_checkout COMMIT: exactly that, whatever was there
+{
+	side_git reset -q --hard "$1"
+	side_git clean -q -fd
+}

@@ -392,7 +392,8 @@ static void run_test(const struct test *t)
 		out_line();
 
 	if (stuck)
-		snprintf(directive, sizeof(directive), " # TIMEOUT and a process that SIGKILL does not end");
+		snprintf(directive, sizeof(directive),
+			 " # TIMEOUT and a process that SIGKILL does not end");
 	else if (!ended)
 		snprintf(directive, sizeof(directive), " # TIMEOUT after %g s", t->seconds * scale);
 	else if (WIFSIGNALED(status))
@@ -401,7 +402,8 @@ static void run_test(const struct test *t)
 		snprintf(directive, sizeof(directive), " # SKIP");
 	else if (WEXITSTATUS(status))
 		snprintf(directive, sizeof(directive), " # exit %d", WEXITSTATUS(status));
-	verdict(directive[0] && strcmp(directive, " # SKIP") ? "not ok" : "ok", describe(t), directive);
+	verdict(directive[0] && strcmp(directive, " # SKIP") ? "not ok" : "ok",
+		describe(t), directive);
 }
 
 /* Unload every module, users before the used; what stays is a failure. */
@@ -464,8 +466,7 @@ static void end_taint(void)
 		fclose(f);
 	}
 	if (taint & ~TAINT_EXPECTED)
-		fprintf(result, "    # tainted: %#lx, see Documentation/admin-guide/tainted-kernels.rst\n",
-			taint);
+		fprintf(result, "    # tainted: %#lx, see tainted-kernels.rst\n", taint);
 	verdict(taint & ~TAINT_EXPECTED ? "not ok" : "ok", "end: no taint", "");
 }
 

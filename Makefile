@@ -11,8 +11,8 @@ MAKEFLAGS += --no-print-directory
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run check shell bench profile apply modules install lint bisect \
-	range soak stock-results setup kernel series image drift export clean distclean
+.PHONY: help run check shell bench profile apply modules install lint bisect mutants \
+	range stock-results setup kernel series image drift export clean distclean
 
 help:		## this text
 	@echo 'vmlean: a patch series for Linux and a module that shows what it saves'
@@ -30,7 +30,8 @@ run: series	## boot the patched kernel in QEMU, insert vmlean.ko, show what it s
 	@$S/boot plain run --show
 
 check: setup	## everything: two kernels, all tests, lint; the last line is the verdict
-	@$S/check
+##  (STEP=… for some steps only, FULL=1 for what is due before a release, too)
+	@$S/check $(if $(FULL),--full) $(STEP)
 
 shell: series	## an interactive shell in the patched kernel
 	@$S/build plain
@@ -68,13 +69,13 @@ drift: kernel	## do the commits in build/linux-6.18 and patches/6.18 agree?
 bisect: series	## build and boot the kernel after each single patch
 	@$S/bisect
 
+mutants: series	## break the series in known places: do the tests notice?
+	@$S/build plain
+	@$S/image plain
+	@$S/mutate
+
 range: kernel	## apply to and build on every version of the tested range
 	@$S/series range
-
-soak: series	## VARIANT=plain: the plan of long tests
-	@$S/build $(or $(VARIANT),plain)
-	@$S/image $(or $(VARIANT),plain)
-	@$S/boot $(or $(VARIANT),plain) soak
 
 stock-results: series	## record what the kernel's own selftests say on stock
 	@$S/upstream-tests record

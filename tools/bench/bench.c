@@ -1,0 +1,568 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Microbenchmarks of what the series touches; one table below defines the rows.
+ *
+ * Each row runs in a fresh process, once in the root cgroup and once in a child
+ * cgroup made for it, without address space randomisation. A row's value is the
+ * mean of the middle half of its batches, divided by the operations of a batch:
+ * timer ticks hit few batches and so do not count.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/personality.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "util.h"
+
+#define MODULE_KO	"/lib/vmlean/vmbench.ko"
+#define MODULE_PAIR	"/sys/module/vmbench/parameters/pair"
+#define PAGE		4096UL
+#define FAULT_PAGES	2048	/* far more than the page allocator keeps per CPU */
+#define MANY_VMAS	64
+#define FORK_VMAS	256
+#define BRK_PAGES	8
+#define STACK_PAGES	16
+#define NEIGHBOURS	6
+#define MAX_BATCHES	10000
+
+/* Far from everything else, so that nothing here merges with a neighbour. */
+#define ARENA		((char *)0x100000000000UL)
+
+static const char *nop_path;
+
+static char *map(char *addr, unsigned long pages, int prot)
+{
+	char *p = mmap(addr, pages * PAGE, prot,
+		       MAP_PRIVATE | MAP_ANONYMOUS | (addr ? MAP_FIXED : 0), -1, 0);
+
+	if (p == MAP_FAILED)
+		die("mmap: %s", strerror(errno));
+	return p;
+}
+
+static void unmap(char *addr, unsigned long pages)
+{
+	if (munmap(addr, pages * PAGE))
+		die("munmap: %s", strerror(errno));
+}
+
+static void protect(char *addr, unsigned long pages, int prot)
+{
+	if (mprotect(addr, pages * PAGE, prot))
+		die("mprotect: %s", strerror(errno));
+}
+
+static void touch(char *p)
+{
+	__asm__ volatile("movb $1, %0" : "=m"(*p));
+}
+
+/* Neighbours differ in their protection: they stay VMAs of their own. */
+static void map_many(unsigned int n)
+{
+	unsigned int i;
+
+	for (i = 0; i < n; i++)
+		map(ARENA + i * PAGE, 1, i & 1 ? PROT_READ : PROT_READ | PROT_WRITE);
+}
+
+/*
+ * A few VMAs below which new mappings land. They do not merge with those; and
+ * the leaf of the maple tree is neither full nor nearly empty, so that no row
+ * has it split and joined all the time, which costs half as much again.
+ */
+static void setup_neighbours(void)
+{
+	unsigned int i;
+
+	for (i = 0; i < NEIGHBOURS; i++)
+		map(NULL, 1, i & 1 ? PROT_READ : PROT_NONE);
+}
+
+static void do_getppid(unsigned int n)
+{
+	while (n--)
+		syscall(SYS_getppid);
+}
+
+static void do_mmap_munmap(unsigned int n)
+{
+	while (n--)
+		unmap(map(NULL, 1, PROT_READ | PROT_WRITE), 1);
+}
+
+static char *brk_base;
+
+static void setup_brk(void)
+{
+	brk_base = sbrk(4 * PAGE) + 4 * PAGE;
+	brk_base = (char *)(((unsigned long)brk_base + PAGE - 1) & ~(PAGE - 1));
+	if (brk(brk_base))
+		die("brk: %s", strerror(errno));
+}
+
+static void do_brk(unsigned int n)
+{
+	while (n--) {
+		if (syscall(SYS_brk, brk_base + BRK_PAGES * PAGE) !=
+		    (long)(brk_base + BRK_PAGES * PAGE))
+			die("brk: cannot grow");
+		touch(brk_base);
+		syscall(SYS_brk, brk_base);
+	}
+}
+
+static void setup_protect(void)
+{
+	map(ARENA, 4, PROT_READ | PROT_WRITE);
+	touch(ARENA);
+	touch(ARENA + PAGE);
+}
+
+static void do_protect(unsigned int n)
+{
+	while (n--) {
+		protect(ARENA, 1, PROT_READ);
+		protect(ARENA, 1, PROT_READ | PROT_WRITE);
+	}
+}
+
+static void do_protect_middle(unsigned int n)
+{
+	while (n--) {
+		protect(ARENA + PAGE, 1, PROT_READ);
+		protect(ARENA + PAGE, 1, PROT_READ | PROT_WRITE);
+	}
+}
+
+static void do_hole(unsigned int n)
+{
+	while (n--) {
+		unmap(ARENA + PAGE, 1);
+		map(ARENA + PAGE, 1, PROT_READ | PROT_WRITE);
+	}
+}
+
+static void move(char *from, char *to)
+{
+	if (mremap(from, PAGE, PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, to) != to)
+		die("mremap: %s", strerror(errno));
+}
+
+static void setup_move(void)
+{
+	touch(map(ARENA, 1, PROT_READ | PROT_WRITE));
+}
+
+static void do_move(unsigned int n)
+{
+	while (n--) {
+		move(ARENA, ARENA + 2 * PAGE);
+		move(ARENA + 2 * PAGE, ARENA);
+	}
+}
+
+static void do_fork(unsigned int n)
+{
+	while (n--) {
+		pid_t pid = syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
+
+		if (!pid)
+			syscall(SYS_exit_group, 0);
+		if (pid < 0 || waitpid(pid, NULL, 0) != pid)
+			die("fork: %s", strerror(errno));
+	}
+}
+
+static void setup_fork_vmas(void)
+{
+	map_many(FORK_VMAS);
+}
+
+static void do_exec(unsigned int n)
+{
+	static char *const argv[] = { "nop", NULL };
+	static char *const envp[] = { NULL };
+	int status;
+
+	while (n--) {
+		pid_t pid = vfork();
+
+		if (!pid) {
+			execve(nop_path, argv, envp);
+			_exit(1);
+		}
+		if (pid < 0 || waitpid(pid, &status, 0) != pid || status)
+			die("cannot execute %s", nop_path);
+	}
+}
+
+static void *thread(void *arg)
+{
+	return arg;
+}
+
+/* As glibc does for a stack that is not in its cache. */
+static void do_thread(unsigned int n)
+{
+	pthread_attr_t attr;
+	pthread_t t;
+
+	while (n--) {
+		char *stack = map(NULL, STACK_PAGES, PROT_NONE);
+
+		protect(stack + PAGE, STACK_PAGES - 1, PROT_READ | PROT_WRITE);
+		pthread_attr_init(&attr);
+		pthread_attr_setstack(&attr, stack + PAGE, (STACK_PAGES - 1) * PAGE);
+		if (pthread_create(&t, &attr, thread, NULL) || pthread_join(t, NULL))
+			die("pthread_create: %s", strerror(errno));
+		unmap(stack, STACK_PAGES);
+	}
+}
+
+static void setup_fault(void)
+{
+	map(ARENA, FAULT_PAGES, PROT_READ | PROT_WRITE);
+}
+
+static void before_fault(void)
+{
+	if (madvise(ARENA, FAULT_PAGES * PAGE, MADV_DONTNEED))
+		die("madvise: %s", strerror(errno));
+}
+
+static void do_fault(unsigned int n)
+{
+	while (n--)
+		touch(ARENA + n * PAGE);
+}
+
+static void before_munmap_many(void)
+{
+	map_many(MANY_VMAS);
+}
+
+static void do_munmap_many(unsigned int n)
+{
+	(void)n;
+	unmap(ARENA, MANY_VMAS);
+}
+
+static void before_mmap_many(void)
+{
+	unmap(ARENA, MANY_VMAS);
+}
+
+/* The kernel times this one by itself, see kernel/vmbench.c. */
+static uint64_t time_vma_pair(unsigned int n)
+{
+	unsigned long long count, empty;
+	char text[64];
+	ssize_t len;
+	int fd;
+
+	snprintf(text, sizeof(text), "%u", n);
+	write_file(MODULE_PAIR, text);
+	fd = open(MODULE_PAIR, O_RDONLY);
+	len = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+	if (len < 0)
+		die("cannot read " MODULE_PAIR ": %s", strerror(errno));
+	close(fd);
+	text[len] = '\0';
+	if (sscanf(text, "%llu %llu", &count, &empty) != 2 || empty > count)
+		die("no numbers in " MODULE_PAIR ": %s", text);
+	return count - empty;
+}
+
+#define ROOT	1
+#define MEMCG	2
+
+/**
+ * struct row - one row of the result
+ * @name: in bench.json, there followed by the cgroup
+ * @help: what is counted
+ * @ops: operations of one batch
+ * @batches: how many batches; the result is the mean of their middle half
+ * @once: not in both cgroups, and no suffix to its name
+ * @module: needs vmbench.ko
+ * @setup: called once
+ * @before: called before each batch, not timed
+ * @run: the batch
+ * @time: the batch, when it comes with a clock of its own
+ */
+struct row {
+	const char *name;
+	const char *help;
+	unsigned int ops;
+	unsigned int batches;
+	bool once;
+	bool module;
+	void (*setup)(void);
+	void (*before)(void);
+	void (*run)(unsigned int n);
+	uint64_t (*time)(unsigned int n);
+};
+
+static const struct row rows[] = {
+	{ "vma_pair", "vm_area_alloc() + vm_area_free() in the kernel",
+	  .ops = 100, .batches = 201, .module = true, .time = time_vma_pair },
+	{ "mmap_munmap", "mmap + munmap of one anonymous page, untouched",
+	  .ops = 20, .batches = 301, .run = do_mmap_munmap },
+	{ "mmap_many", "mmap beside 0 to 63 VMAs that stay, one page each",
+	  .ops = MANY_VMAS, .batches = 101, .setup = before_munmap_many,
+	  .before = before_mmap_many, .run = map_many },
+	{ "munmap_many", "one munmap of 64 VMAs, one untouched page each",
+	  .ops = 1, .batches = 301,
+	  .before = before_munmap_many, .run = do_munmap_many },
+	{ "munmap_hole", "munmap of a page amid a mapping + mmap into the hole",
+	  .ops = 62, .batches = 101, .setup = setup_protect, .run = do_hole },
+	{ "brk", "brk grows the heap by 8 pages, one is written, brk shrinks it",
+	  .ops = 62, .batches = 101, .setup = setup_brk, .run = do_brk },
+	{ "mprotect_split_merge", "mprotect of a mapping's first page, in use, + back",
+	  .ops = 20, .batches = 301, .setup = setup_protect, .run = do_protect },
+	{ "mprotect_middle", "mprotect of a page in use amid a mapping + back",
+	  .ops = 20, .batches = 301, .setup = setup_protect, .run = do_protect_middle },
+	{ "mremap_move", "mremap of one touched page there + back",
+	  .ops = 20, .batches = 301, .setup = setup_move, .run = do_move },
+	{ "fork_exit", "fork + exit of the child + wait",
+	  .ops = 5, .batches = 201, .run = do_fork },
+	{ "fork_vmas", "the same with 256 more VMAs",
+	  .ops = 1, .batches = 201, .setup = setup_fork_vmas, .run = do_fork },
+	{ "exec", "vfork + exec of a static program that does nothing + wait",
+	  .ops = 5, .batches = 201, .run = do_exec },
+	{ "thread", "pthread_create + pthread_join on a newly mapped stack",
+	  .ops = 31, .batches = 101, .run = do_thread },
+	{ "page_fault", "first write to one of 2048 anonymous pages",
+	  .ops = FAULT_PAGES, .batches = 41,
+	  .setup = setup_fault, .before = before_fault, .run = do_fault },
+	{ "getppid", "the cheapest system call", .once = true,
+	  .ops = 1000, .batches = 51, .run = do_getppid },
+};
+
+/*
+ * Instructions with no effect, which the QEMU plugin takes for "begin to count"
+ * and "stop": nopl with a displacement that no compiler makes.
+ */
+static inline void mark_begin(void)
+{
+	__asm__ volatile(".byte 0x0f, 0x1f, 0x80, 'v', 'm', 'l', 1" ::: "memory");
+}
+
+static inline void mark_end(void)
+{
+	__asm__ volatile(".byte 0x0f, 0x1f, 0x80, 'v', 'm', 'l', 2" ::: "memory");
+}
+
+static uint64_t batch(const struct row *r)
+{
+	uint64_t t;
+
+	if (r->time)
+		return r->time(r->ops);
+	t = now();
+	r->run(r->ops);
+	return now() - t;
+}
+
+static double mean(const uint64_t *t, unsigned int n)
+{
+	double sum = 0;
+	unsigned int i;
+
+	for (i = 0; i < n; i++)
+		sum += t[i];
+	return sum / n;
+}
+
+/* In the process and the cgroup that are the row's own. */
+static void measure(const struct row *r, const char *name, unsigned int batches)
+{
+	static uint64_t t[MAX_BATCHES];
+	const char *what = unit();
+	unsigned int i, warm = batches / 4 + 5;
+	double middle, all;
+
+	setup_neighbours();
+	if (r->setup)
+		r->setup();
+	memset(t, 0, sizeof(t));
+	for (i = 0; i < warm + batches; i++) {
+		if (r->before)
+			r->before();
+		if (i < warm) {
+			batch(r);
+			continue;
+		}
+		mark_begin();
+		t[i - warm] = batch(r);
+		mark_end();
+	}
+
+	qsort(t, batches, sizeof(*t), compare_u64);
+	middle = mean(t + batches / 4, batches - batches / 4 * 2) / r->ops;
+	all = mean(t, batches) / r->ops;
+	result(name, what, middle, (unsigned long)batches * r->ops);
+	printf("# %-28s %12.2f %s; min %.2f, mean %.2f, max %.2f\n", name, middle, what,
+	       (double)t[0] / r->ops, all, (double)t[batches - 1] / r->ops);
+	fflush(stdout);
+}
+
+static void full_name(char *buf, size_t size, const struct row *r, int where)
+{
+	snprintf(buf, size, "%s%s", r->name,
+		 r->once ? "" : where == ROOT ? "/root" : "/memcg");
+}
+
+static unsigned long symbol(const char *name)
+{
+	unsigned long addr, found = 0;
+	char line[512], sym[256];
+	FILE *f = fopen("/proc/kallsyms", "r");
+
+	if (!f)
+		die("cannot read /proc/kallsyms: %s", strerror(errno));
+	while (!found && fgets(line, sizeof(line), f))
+		if (sscanf(line, "%lx %*c %255s", &addr, sym) == 2 && !strcmp(sym, name))
+			found = addr;
+	fclose(f);
+	if (!found)
+		die("no address of %s in /proc/kallsyms (root? CONFIG_KALLSYMS?)", name);
+	return found;
+}
+
+static void load_module(void)
+{
+	char args[128];
+	int fd;
+
+	snprintf(args, sizeof(args), "vm_area_alloc=%#lx vm_area_free=%#lx",
+		 symbol("vm_area_alloc"), symbol("vm_area_free"));
+	fd = open(MODULE_KO, O_RDONLY);
+	if (fd < 0 || syscall(SYS_finit_module, fd, args, 0))
+		die("cannot insert " MODULE_KO ": %s", strerror(errno));
+	close(fd);
+}
+
+/* A fresh process, and program, so that no row sees what another one left. */
+static void run_row(const struct row *r, int where, char *batches)
+{
+	char *argv[] = { "bench", "-n", batches, "-c", (char *)r->name,
+			 where == ROOT ? "root" : "memcg", NULL };
+	char *envp[] = { NULL };
+	char group[64];
+	int status;
+	pid_t pid;
+
+	snprintf(group, sizeof(group), "bench.%s", r->name);
+	if (where == MEMCG)
+		cgroup_make(group);
+	pid = fork();
+	if (!pid) {
+		if (where == MEMCG)
+			cgroup_enter(group);
+		if (personality(ADDR_NO_RANDOMIZE) < 0)
+			die("personality: %s", strerror(errno));
+		execve("/proc/self/exe", argv, envp);
+		die("cannot execute /proc/self/exe: %s", strerror(errno));
+	}
+	if (pid < 0 || waitpid(pid, &status, 0) != pid || status)
+		die("row %s failed", r->name);
+	if (where == MEMCG)
+		cgroup_remove(group);
+}
+
+static bool wanted(const struct row *r, const char *name, int argc, char **argv)
+{
+	int i;
+
+	for (i = 0; i < argc; i++)
+		if (!strcmp(argv[i], name) || !strcmp(argv[i], r->name))
+			return true;
+	return !argc;
+}
+
+static void find_nop(void)
+{
+	static char path[256];
+	ssize_t len = readlink("/proc/self/exe", path, sizeof(path) - 8);
+
+	if (len < 0)
+		die("cannot read /proc/self/exe: %s", strerror(errno));
+	path[len] = '\0';
+	memcpy(strrchr(path, '/') + 1, "nop", sizeof("nop"));
+	nop_path = path;
+}
+
+static void help(void)
+{
+	unsigned int i;
+
+	printf("usage: bench [-n BATCHES] [ROW[/root|/memcg]]...\nrows:\n");
+	for (i = 0; i < ARRAY_SIZE(rows); i++)
+		printf("  %-22s %s\n", rows[i].name, rows[i].help);
+}
+
+int main(int argc, char **argv)
+{
+	char *batches = "0";
+	bool child = false, module = false;
+	unsigned int i, n, done = 0;
+	char name[64];
+	int c, where;
+
+	while ((c = getopt(argc, argv, "n:ch")) != -1) {
+		switch (c) {
+		case 'n':
+			batches = optarg;
+			break;
+		case 'c':
+			child = true;
+			break;
+		default:
+			help();
+			return c != 'h';
+		}
+	}
+	argc -= optind;
+	argv += optind;
+	n = atoi(batches);
+	if (n > MAX_BATCHES)
+		die("-n: at most %u", MAX_BATCHES);
+
+	for (i = 0; i < ARRAY_SIZE(rows); i++) {
+		const struct row *r = &rows[i];
+
+		if (child) {
+			if (strcmp(argv[0], r->name))
+				continue;
+			find_nop();
+			full_name(name, sizeof(name), r, strcmp(argv[1], "root") ? MEMCG : ROOT);
+			measure(r, name, n ? n : r->batches);
+			return 0;
+		}
+		for (where = ROOT; where <= (r->once ? ROOT : MEMCG); where++) {
+			full_name(name, sizeof(name), r, where);
+			if (!wanted(r, name, argc, argv))
+				continue;
+			if (r->module && !module)
+				load_module();
+			module |= r->module;
+			run_row(r, where, batches);
+			done++;
+		}
+	}
+	if (module && syscall(SYS_delete_module, "vmbench", 0))
+		die("cannot remove vmbench: %s", strerror(errno));
+	if (!done)
+		die("no such row (bench -h lists them)");
+	return 0;
+}

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What both benchmarks need: the clock, a cgroup, the form of a result.
+ */
+#ifndef BENCH_UTIL_H
+#define BENCH_UTIL_H
+
+#include <stdint.h>
+
+#define CGROUP_ROOT "/sys/fs/cgroup"
+
+#define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
+
+/* Under QEMU's -icount shift=0 this counts instructions, see unit(). */
+static inline uint64_t now(void)
+{
+	uint32_t lo, hi;
+
+	__asm__ volatile("lfence; rdtsc; lfence" : "=a"(lo), "=d"(hi) :: "memory");
+	return (uint64_t)hi << 32 | lo;
+}
+
+void die(const char *fmt, ...)
+	__attribute__((noreturn, format(printf, 1, 2)));
+const char *unit(void);
+void result(const char *name, const char *unit, double value, unsigned long operations);
+int compare_u64(const void *a, const void *b);
+void write_file(const char *path, const char *text);
+void cgroup_make(const char *name);
+void cgroup_enter(const char *name);
+void cgroup_remove(const char *name);
+
+#endif /* BENCH_UTIL_H */

@@ -1,0 +1,306 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Who pays for a cached VMA: the memory cgroup that it is charged to, for as
+ * long as it exists, and nobody else's task may use it. Seen in the charges
+ * alone, so all but the last test here also run without vmlean.ko.
+ *
+ * Everything runs on one CPU: see cg_charge().
+ */
+#include <pthread.h>
+
+#include "vmlean_util.h"
+
+#define THREADS	32
+#define ROUNDS	32		/* THREADS * ROUNDS VMAs are some 50 pages */
+#define STRIDE	(2UL * getpagesize())
+#define CALIB	(FAR_AWAY + (1UL << 40))
+
+FIXTURE(memcg) {
+	long vma_bytes;		/* what THREADS * ROUNDS VMAs are charged */
+};
+
+/* Unused mappings cost a VMA each, and nothing else that is charged. */
+static int map_many(char *at, int n)
+{
+	int i;
+
+	for (i = 0; i < n; i++)
+		if (!map_at(at + i * STRIDE, 1))
+			return -1;
+	return 0;
+}
+
+static int unmap_many(char *at, int n)
+{
+	int i;
+
+	for (i = 0; i < n; i++)
+		if (munmap(at + i * STRIDE, getpagesize()))
+			return -1;
+	return 0;
+}
+
+FIXTURE_SETUP(memcg)
+{
+	long before, after;
+
+	if (!cg_usable())
+		SKIP(return, "no cgroup2 with memory and pids controllers");
+	ASSERT_EQ(0, pin_to_one_cpu());
+	ASSERT_EQ(0, cg_make("a"));
+	ASSERT_EQ(0, cg_make("b"));
+
+	/* how much is that, on this kernel? */
+	ASSERT_EQ(0, cg_make("c"));
+	ASSERT_EQ(0, cg_enter("c"));
+	ASSERT_EQ(0, map_many(CALIB, 64) || unmap_many(CALIB, 64));
+	before = cg_charge("c");
+	ASSERT_EQ(0, map_many(CALIB, THREADS * ROUNDS));
+	after = cg_charge("c");
+	ASSERT_EQ(0, unmap_many(CALIB, THREADS * ROUNDS));
+	ASSERT_EQ(0, cg_leave());
+	ASSERT_TRUE(cg_remove("c"));
+	self->vma_bytes = after - before;
+	ASSERT_LE(20 * getpagesize(), self->vma_bytes) {
+		TH_LOG("%d VMAs are charged as %ld bytes only",
+		       THREADS * ROUNDS, self->vma_bytes);
+	}
+}
+
+FIXTURE_TEARDOWN(memcg)
+{
+	cg_leave();
+	EXPECT_TRUE(cg_remove("a"));
+	EXPECT_TRUE(cg_remove("b"));
+}
+
+struct gang {
+	pthread_barrier_t step;
+	int next;		/* hands out numbers, so that each has its place */
+	int failed;
+};
+
+/* Each step is one phase of main's loop; the barrier is passed twice in each. */
+static void *member(void *arg)
+{
+	struct gang *g = arg;
+	int me = __atomic_fetch_add(&g->next, 1, __ATOMIC_RELAXED), round;
+	char *scratch = FAR_AWAY + (1UL << 36) + me * (1UL << 20);
+	char *keep = FAR_AWAY + me * ROUNDS * STRIDE;
+	int err = 0;
+
+	for (round = 0; round < ROUNDS; round++) {
+		pthread_barrier_wait(&g->step);		/* in A: fill the cache */
+		err |= fill_cache(scratch);
+		pthread_barrier_wait(&g->step);
+		pthread_barrier_wait(&g->step);		/* in B: use one VMA */
+		err |= !map_at(keep + round * STRIDE, 1);
+		pthread_barrier_wait(&g->step);
+	}
+	if (err)
+		__atomic_store_n(&g->failed, 1, __ATOMIC_RELAXED);
+	pthread_barrier_wait(&g->step);			/* what a thread costs has to stay */
+	return NULL;
+}
+
+/*
+ * Threads fill their caches in A, are moved to B and map something, over and
+ * over. All of these mappings are B's to pay. Were a cached VMA handed out
+ * across the border, A would pay for them.
+ */
+TEST_F(memcg, moved_task_pays_anew)
+{
+	pthread_t thread[THREADS];
+	static struct gang g;
+	long a = 0, b = 0, a2, b2;
+	int i;
+
+	ASSERT_EQ(0, cg_enter("a"));
+	pthread_barrier_init(&g.step, NULL, THREADS + 1);
+	for (i = 0; i < THREADS; i++)
+		ASSERT_EQ(0, pthread_create(&thread[i], NULL, member, &g));
+	for (i = 0; i < ROUNDS; i++) {
+		ASSERT_EQ(0, cg_enter("a"));
+		pthread_barrier_wait(&g.step);
+		pthread_barrier_wait(&g.step);
+		ASSERT_EQ(0, cg_enter("b"));
+		pthread_barrier_wait(&g.step);
+		pthread_barrier_wait(&g.step);
+		if (!i) {	/* all threads have run, and have their stacks */
+			a = cg_charge("a");
+			b = cg_charge("b");
+		}
+	}
+	a2 = cg_charge("a");
+	b2 = cg_charge("b");
+	pthread_barrier_wait(&g.step);
+	for (i = 0; i < THREADS; i++)
+		ASSERT_EQ(0, pthread_join(thread[i], NULL));
+	ASSERT_EQ(0, g.failed);
+	EXPECT_LT(a2 - a, self->vma_bytes / 4) {
+		TH_LOG("A pays %ld more bytes for what was mapped in B", a2 - a);
+	}
+	EXPECT_GT(b2 - b, self->vma_bytes * 3 / 4) {
+		TH_LOG("B pays %ld bytes of %ld", b2 - b, self->vma_bytes);
+	}
+}
+
+/*
+ * The other way: VMAs that A pays for are unmapped in B, by a task that maps
+ * at once anew. Were they kept, A would go on paying.
+ */
+TEST_F(memcg, moved_task_returns_charge)
+{
+	int i, n = THREADS * ROUNDS;
+	long a, a2, b, b2;
+
+	ASSERT_EQ(0, cg_enter("a"));
+	a = cg_charge("a");
+	ASSERT_EQ(0, map_many(FAR_AWAY, n));
+	EXPECT_GT(cg_charge("a") - a, self->vma_bytes * 3 / 4);
+	ASSERT_EQ(0, cg_enter("b"));
+	b = cg_charge("b");
+	for (i = 0; i < n; i++) {
+		ASSERT_EQ(0, munmap(FAR_AWAY + i * STRIDE, getpagesize()));
+		ASSERT_NE(NULL, map_at(FAR_AWAY + i * STRIDE, 1));
+	}
+	a2 = cg_charge("a");
+	b2 = cg_charge("b");
+	EXPECT_LT(a2 - a, self->vma_bytes / 4) {
+		TH_LOG("A still pays %ld bytes for what is mapped in B", a2 - a);
+	}
+	EXPECT_GT(b2 - b, self->vma_bytes * 3 / 4) {
+		TH_LOG("B pays %ld bytes of %ld", b2 - b, self->vma_bytes);
+	}
+}
+
+/* The cgroup that paid for a cached VMA is removed while the VMA is cached. */
+TEST_F(memcg, cgroup_removed)
+{
+	int i, n = rounds(20);
+
+	for (i = 0; i < n; i++) {
+		ASSERT_EQ(0, cg_make("c"));
+		ASSERT_EQ(0, cg_enter("c"));
+		ASSERT_EQ(0, fill_cache(FAR_AWAY));
+		ASSERT_EQ(0, cg_enter("b"));
+		ASSERT_TRUE(cg_remove("c"));
+		ASSERT_EQ(0, fill_cache(FAR_AWAY));
+	}
+}
+
+/* What children had cached is paid back once they are gone. */
+static void *fill_and_leave(void *at)
+{
+	return fill_cache(at) ? at : NULL;
+}
+
+#define BACK(name, to)							\
+	EXPECT_TRUE(UNTIL(cg_charge(name) <= (to))) {			\
+		TH_LOG("%ld bytes are still charged, %ld before",	\
+		       cg_charge(name), (long)(to));			\
+	}
+
+TEST_F(memcg, threads_exit)
+{
+	/* libc would keep stacks, and how many depends on the timing */
+	static char stacks[THREADS][1 << 16] __attribute__((aligned(1 << 16)));
+	int i, k, n = rounds(16);
+	pthread_attr_t attr[THREADS];
+	pthread_t thread[THREADS];
+	long before = 0;
+	void *err;
+
+	for (i = 0; i < THREADS; i++) {
+		ASSERT_EQ(0, pthread_attr_init(&attr[i]));
+		ASSERT_EQ(0, pthread_attr_setstack(&attr[i], stacks[i],
+						   sizeof(stacks[i])));
+	}
+	ASSERT_EQ(0, cg_enter("a"));
+	memset(stacks, 0, sizeof(stacks));
+	for (k = 0; k < n + 1; k++) {
+		for (i = 0; i < THREADS; i++)
+			ASSERT_EQ(0, pthread_create(&thread[i], &attr[i],
+						    fill_and_leave,
+						    FAR_AWAY + i * (1UL << 20)));
+		for (i = 0; i < THREADS; i++) {
+			ASSERT_EQ(0, pthread_join(thread[i], &err));
+			ASSERT_EQ(NULL, err);
+		}
+		if (!k)
+			before = cg_charge("a");
+	}
+	BACK("a", before + self->vma_bytes / 8);
+}
+
+TEST_F(memcg, fork_exit)
+{
+	int i, n = rounds(400), status;
+	long before;
+
+	ASSERT_EQ(0, cg_enter("a"));
+	ASSERT_EQ(0, fill_cache(FAR_AWAY));
+	before = cg_charge("a");
+	for (i = 0; i < n; i++) {
+		pid_t pid = i % 2 ? fork() : vfork_child();
+
+		ASSERT_LE(0, pid);
+		if (!pid)
+			_exit(fill_cache(FAR_AWAY) ? 1 : 0);
+		ASSERT_EQ(pid, waitpid(pid, &status, 0));
+		ASSERT_EQ(0, status);
+	}
+	BACK("a", before + self->vma_bytes / 8);
+}
+
+/* All of a process in a cgroup of its own: nothing is left when it is gone. */
+TEST_F(memcg, empties)
+{
+	int status;
+	pid_t pid = fork();
+
+	ASSERT_LE(0, pid);
+	if (!pid) {
+		if (cg_enter("a") || fill_cache(FAR_AWAY) ||
+		    map_many(FAR_AWAY, THREADS * ROUNDS))
+			_exit(1);
+		_exit(0);
+	}
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	ASSERT_EQ(0, status);
+	BACK("a", 8 * getpagesize());
+}
+
+/* The same seen by the counters. */
+TEST_F(memcg, counters)
+{
+	int i, stats, n = rounds(20);
+	struct vma_stats s, e;
+
+	STATS_OPEN(stats);
+	ASSERT_EQ(0, vma_stats_read(&s));
+	for (i = 0; i < n; i++) {
+		ASSERT_EQ(0, cg_enter("a"));
+		ASSERT_EQ(0, fill_cache(FAR_AWAY));
+		ASSERT_NE(NULL, map_at(CALIB + 2 * i * STRIDE, 1));
+		ASSERT_EQ(0, fill_cache(FAR_AWAY));
+		ASSERT_EQ(0, cg_enter("b"));
+		/* cached in A, not for B */
+		ASSERT_NE(NULL, map_at(CALIB + (2 * i + 1) * STRIDE, 1));
+		/* mapped in A, not to be cached in B */
+		ASSERT_EQ(0, munmap(CALIB + 2 * i * STRIDE, getpagesize()));
+	}
+	ASSERT_EQ(0, vma_stats_read(&e));
+	if (recycling()) {
+		EXPECT_LE(n, e.misses_memcg - s.misses_memcg);
+		EXPECT_LE(n, e.drained - s.drained);
+		/* munmap() has filled the cache before; one place is left */
+		if (atoi(kconfig("CONFIG_VMA_RECYCLE_DEPTH")) > 1)
+			EXPECT_LE(n, e.refused_memcg - s.refused_memcg);
+	} else {
+		EXPECT_TRUE(vma_stats_zero(&e));
+	}
+	stats_close(stats);
+}
+
+TEST_HARNESS_MAIN

@@ -327,10 +327,17 @@ static inline bool cg_usable(void)
 	       strstr(buf, "memory") && strstr(buf, "pids");
 }
 
+/* A dead process leaves its cgroup a little after its parent has seen it. */
+static inline bool cg_remove(const char *name)
+{
+	return UNTIL(!rmdir(cg_path(name, "")) || errno == ENOENT);
+}
+
+/* One that a test has left behind when it was killed must not spoil the next. */
 static inline int cg_make(const char *name)
 {
-	rmdir(cg_path(name, ""));
-	return mkdir(cg_path(name, ""), 0755);
+	cg_write(name, "cgroup.kill", "1");
+	return cg_remove(name) ? mkdir(cg_path(name, ""), 0755) : -1;
 }
 
 static inline int cg_enter(const char *name)
@@ -341,12 +348,6 @@ static inline int cg_enter(const char *name)
 static inline int cg_leave(void)
 {
 	return write_file(CGROUP_ROOT "/cgroup.procs", "0");
-}
-
-/* A dead process leaves its cgroup a little after its parent has seen it. */
-static inline bool cg_remove(const char *name)
-{
-	return UNTIL(!rmdir(cg_path(name, "")) || errno == ENOENT);
 }
 
 /*

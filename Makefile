@@ -29,8 +29,8 @@ run: series	## boot the patched kernel in QEMU, insert vmlean.ko, show what it s
 	@$S/image plain
 	@$S/boot plain run --show
 
-check: setup	## everything: two kernels, all tests, lint; the last line is the verdict
-##  (STEP=… for some steps only, FULL=1 for what is due before a release, too)
+check: setup	## the tests; the last line is the verdict
+##  (STEP=… for some steps only, FULL=1 for the debug kernel and all else, too)
 	@$S/check $(if $(FULL),--full) $(STEP)
 
 shell: series	## an interactive shell in the patched kernel

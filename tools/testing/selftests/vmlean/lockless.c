@@ -5,6 +5,7 @@
  * those of its children. A fault has to see its own page, and a mapping that
  * nobody touches has to be there, whole, in every reading of maps.
  */
+#include <limits.h>
 #include <pthread.h>
 #include <signal.h>
 
@@ -14,13 +15,19 @@
 #define PAGES	4
 #define STRIDE	((PAGES + 4) * page)
 
+/*
+ * One of the threads of a test: two read, two change, round after round, until
+ * they are stopped.
+ */
+struct worker {
+	pthread_t thread;
+	const char *(*round)(struct worker *w, long i);
+	const char *maps;
+	long nr, done;
+};
+
 static size_t page;
 static int stop;
-
-static bool stopped(void)
-{
-	return __atomic_load_n(&stop, __ATOMIC_RELAXED);
-}
 
 /* The word that page I of stable mapping N begins with. */
 static uint64_t tag(int n, int i)
@@ -72,16 +79,9 @@ static int stable_check(void)
 	return 0;
 }
 
-static void *faulter(void *arg)
+static const char *fault_round(struct worker *w, long i)
 {
-	long loops = 0;
-
-	while (!stopped()) {
-		if (stable_check())
-			return "a stable page holds something else";
-		loops++;
-	}
-	return loops ? NULL : "never ran";
+	return stable_check() ? "a stable page holds something else" : NULL;
 }
 
 /* A mapping comes and goes in a hole between the stable ones. */
@@ -102,14 +102,9 @@ static const char *change(long i)
 }
 
 /* Two of them: one in the even holes, one in the odd ones. */
-static void *changer(void *arg)
+static const char *change_round(struct worker *w, long i)
 {
-	long first = (long)arg, i = first;
-	const char *err = NULL;
-
-	for (; !err && !stopped(); i += 2)
-		err = change(i);
-	return (void *)(err ?: i > first ? NULL : "never ran");
+	return change(2 * i + w->nr % 2);
 }
 
 /* One reading of maps: is each stable mapping there, once, with its rights? */
@@ -147,16 +142,21 @@ static const char *maps_check(const char *path)
 	return NULL;
 }
 
-static void *maps_reader(void *arg)
+static const char *maps_round(struct worker *w, long i)
 {
-	const char *err = NULL;
-	long loops = 0;
+	return maps_check(w->maps);
+}
 
-	while (!err && !stopped()) {
-		err = maps_check(arg);
-		loops++;
+static void *work(void *arg)
+{
+	struct worker *w = arg;
+	const char *err = NULL;
+
+	while (!err && !__atomic_load_n(&stop, __ATOMIC_RELAXED)) {
+		err = w->round(w, w->done);
+		__atomic_store_n(&w->done, err ? LONG_MAX : w->done + 1, __ATOMIC_RELAXED);
 	}
-	return (void *)(err ?: loops ? NULL : "never ran");
+	return (void *)err;
 }
 
 /* Each child gets VMAs that were its parent's a moment ago. */
@@ -184,59 +184,69 @@ static int child_round(int i)
 	return waitpid(pid, &status, 0) == pid && !status ? 0 : -1;
 }
 
+#define WORKERS		4
+#define AT_WORK		3	/* rounds of each, before it counts as a race */
+
 FIXTURE(lockless) {
+	struct worker worker[WORKERS];
 	char maps[64];
 };
 
 FIXTURE_VARIANT(lockless) {
-	void *(*reader)(void *arg);
+	const char *(*reader)(struct worker *w, long i);
 };
 
-FIXTURE_VARIANT_ADD(lockless, faults) { .reader = faulter };
-FIXTURE_VARIANT_ADD(lockless, maps) { .reader = maps_reader };
+FIXTURE_VARIANT_ADD(lockless, faults) { .reader = fault_round };
+FIXTURE_VARIANT_ADD(lockless, maps) { .reader = maps_round };
 
 FIXTURE_SETUP(lockless)
 {
+	int t;
+
 	snprintf(self->maps, sizeof(self->maps), "/proc/%d/maps", getpid());
 	ASSERT_EQ(0, stable_make());
+	for (t = 0; t < WORKERS; t++) {
+		struct worker *w = &self->worker[t];
+
+		w->nr = t;
+		w->maps = self->maps;
+		w->round = t < 2 ? variant->reader : change_round;
+		ASSERT_EQ(0, pthread_create(&w->thread, NULL, work, w));
+	}
 }
 
 FIXTURE_TEARDOWN(lockless)
 {
+	void *err;
+	int t;
+
+	__atomic_store_n(&stop, 1, __ATOMIC_RELAXED);
+	for (t = 0; t < WORKERS; t++) {
+		ASSERT_EQ(0, pthread_join(self->worker[t].thread, &err));
+		EXPECT_EQ(NULL, err) {
+			TH_LOG("%s", (char *)err);
+		}
+	}
 }
 
-/* Two readers and two changers, and what main does until it has done enough. */
-#define WHILE_READING(round)						\
-do {									\
-	pthread_t thread[4];						\
-	void *__err;							\
-	int __t;							\
-									\
-	for (__t = 0; __t < 2; __t++)					\
-		ASSERT_EQ(0, pthread_create(&thread[__t], NULL,		\
-					    variant->reader, self->maps)); \
-	for (; __t < 4; __t++)						\
-		ASSERT_EQ(0, pthread_create(&thread[__t], NULL, changer, \
-					    (void *)(long)(__t - 2)));	\
-	round;								\
-	__atomic_store_n(&stop, 1, __ATOMIC_RELAXED);			\
-	for (__t = 0; __t < 4; __t++) {					\
-		ASSERT_EQ(0, pthread_join(thread[__t], &__err));		\
-		EXPECT_EQ(NULL, __err) {				\
-			TH_LOG("%s", (char *)__err);			\
-		}							\
-	}								\
-} while (0)
+/* However few CPUs there are: no end before each worker has done its part. */
+static bool all_at_work(struct worker *w)
+{
+	int t;
+
+	for (t = 0; t < WORKERS; t++)
+		if (__atomic_load_n(&w[t].done, __ATOMIC_RELAXED) < AT_WORK)
+			return false;
+	return true;
+}
 
 /* Recycled within one mm. */
 TEST_F(lockless, same_mm)
 {
 	int i, n = rounds(60), err = 0;
 
-	WHILE_READING(({
-		for (i = 0; i < n; i++)
-			err |= fill_cache(stable(2 * STABLE));
-	}));
+	for (i = 0; i < n || !all_at_work(self->worker); i++)
+		err |= fill_cache(stable(2 * STABLE));
 	EXPECT_EQ(0, err);
 }
 
@@ -245,10 +255,8 @@ TEST_F(lockless, fork_exec)
 {
 	int i, n = rounds(24), bad = 0;
 
-	WHILE_READING(({
-		for (i = 0; i < n; i++)
-			bad += child_round(i) != 0;
-	}));
+	for (i = 0; i < n || !all_at_work(self->worker); i++)
+		bad += child_round(i) != 0;
 	EXPECT_EQ(0, bad);
 }
 

@@ -46,16 +46,21 @@ objects_in_dir()	# objects_in_dir TREE OUT DIR: names of .o, without DIR
 
 objects_built()		# objects_built TREE OUT FILE.c...: the .o that OUT's config builds
 {
-	local tree=$1 out=$2 f dir=. known=
+	local tree=$1 out=$2 f dir last='' known=''
 
 	shift 2
 	for f; do
 		[ -e "$tree/$f" ] || continue
-		[ "${f%/*}" = "$dir" ] || {
-			dir=${f%/*}
+		# mm/Makefile also has what is in mm/tests
+		dir=${f%/*}
+		while [ ! -e "$tree/$dir/Makefile" ] && [ ! -e "$tree/$dir/Kbuild" ]; do
+			dir=$(dirname "$dir")
+		done
+		[ "$dir" = "$last" ] || {
+			last=$dir
 			known=" $(objects_in_dir "$tree" "$out" "$dir" | tr '\n' ' ')"
 		}
-		f=${f##*/}
+		f=${f#"$dir/"}
 		[[ $known != *" ${f%.c}.o "* ]] || echo "$dir/${f%.c}.o"
 	done
 }

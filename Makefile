@@ -30,7 +30,7 @@ run: series	## boot the patched kernel in QEMU, insert vmlean.ko, show what it s
 	@$S/boot plain run --show
 
 check: setup	## the tests; the last line is the verdict
-##  (STEP=… for some steps only, FULL=1 for the debug kernel and all else, too)
+##  (STEP=… for some steps only; FULL=1 for a release: each patch alone, mutants, …)
 	@$S/check $(if $(FULL),--full) $(STEP)
 
 shell: series	## an interactive shell in the patched kernel

@@ -209,4 +209,31 @@ TEST_F(hit_rate, memcg)
 	EXPECT_TRUE(cg_remove("hit"));
 }
 
+/* Mappings that stay: each VMA comes from slab, but before the lock is taken. */
+TEST(mappings_that_stay)
+{
+	int stats, n = rounds(500), try, i;
+	struct vma_stats a, b;
+	long locked, before;
+
+	page = getpagesize();
+	STATS_OPEN(stats);
+	for (try = 0; try < 3; try++) {
+		ASSERT_EQ(0, vma_stats_read(&a));
+		for (i = 0; i < n; i++)
+			ASSERT_NE(NULL, map_at(FAR_AWAY + 2 * i * page, 1));
+		ASSERT_EQ(0, vma_stats_read(&b));
+		ASSERT_EQ(0, munmap(FAR_AWAY, 2 * n * page));
+		locked = b.locked_allocs - a.locked_allocs;
+		before = b.prepopulated - a.prepopulated;
+		/* a few may have been cached */
+		if (!locked && (recycling() ? before > n - 5 : !before))
+			break;
+	}
+	EXPECT_LT(try, 3) {
+		TH_LOG("%d VMAs: %ld allocated before the lock, %ld under it", n, before, locked);
+	}
+	stats_close(stats);
+}
+
 TEST_HARNESS_MAIN

@@ -74,7 +74,6 @@ side_build()		# side_build NAME: sets SIDE; its tree is $SIDE/linux-6.18
 	lock "$1"
 	mkdir -p "$SIDE/out"
 	[ ! -e "$BUILD/base-version" ] || cp "$BUILD/base-version" "$SIDE/"
-	ln -sfn ../image "$SIDE/image"
 	git_linux worktree prune
 	[ -e "$SIDE/${LINUX##*/}/Makefile" ] ||
 		git_linux worktree add -q -f --detach "$SIDE/${LINUX##*/}" "$BASE_TAG" ||

@@ -12,7 +12,7 @@ MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help run check shell bench profile apply modules install lint bisect mutants \
-	range stock-results setup kernel series image drift export clean distclean
+	soak fuzz range stock-results setup kernel series image drift export clean distclean
 
 help:		## this text
 	@echo 'vmlean: a patch series for Linux and a module that shows what it saves'
@@ -73,6 +73,12 @@ mutants: series	## break the series in known places: do the tests notice?
 	@$S/build plain
 	@$S/image plain
 	@$S/mutate
+
+soak: series	## the free-area cache in lock step, ten times as long as in check
+	@$S/vmap-tests soak
+
+fuzz: series	## SECONDS_TO_FUZZ=60: the same, with requests that libFuzzer chooses
+	@$S/vmap-tests fuzz
 
 range: kernel	## apply to and build on every version of the tested range
 	@$S/series range

@@ -372,20 +372,6 @@ static const struct row rows[] = {
 	  .ops = 1000, .batches = 51, .run = do_getppid },
 };
 
-/*
- * Instructions with no effect, which the QEMU plugin takes for "begin to count"
- * and "stop": nopl with a displacement that no compiler makes.
- */
-static inline void mark_begin(void)
-{
-	__asm__ volatile(".byte 0x0f, 0x1f, 0x80, 'v', 'm', 'l', 1" ::: "memory");
-}
-
-static inline void mark_end(void)
-{
-	__asm__ volatile(".byte 0x0f, 0x1f, 0x80, 'v', 'm', 'l', 2" ::: "memory");
-}
-
 static uint64_t batch(const struct row *r)
 {
 	uint64_t t;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What both benchmarks need: the clock, a cgroup, the form of a result.
+ * What the benchmarks need: the clock, a cgroup, the form of a result.
  */
 #include <errno.h>
 #include <fcntl.h>

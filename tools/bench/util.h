@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What both benchmarks need: the clock, a cgroup, the form of a result.
+ * What the benchmarks need: the clock, a cgroup, the form of a result.
  */
 #ifndef BENCH_UTIL_H
 #define BENCH_UTIL_H
@@ -18,6 +18,20 @@ static inline uint64_t now(void)
 
 	__asm__ volatile("lfence; rdtsc; lfence" : "=a"(lo), "=d"(hi) :: "memory");
 	return (uint64_t)hi << 32 | lo;
+}
+
+/*
+ * Instructions with no effect, which the QEMU plugin takes for "begin to count"
+ * and "stop": nopl with a displacement that no compiler makes.
+ */
+static inline void mark_begin(void)
+{
+	__asm__ volatile(".byte 0x0f, 0x1f, 0x80, 'v', 'm', 'l', 1" ::: "memory");
+}
+
+static inline void mark_end(void)
+{
+	__asm__ volatile(".byte 0x0f, 0x1f, 0x80, 'v', 'm', 'l', 2" ::: "memory");
 }
 
 void die(const char *fmt, ...)

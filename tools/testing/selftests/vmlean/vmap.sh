@@ -4,9 +4,13 @@
 # large areas, with a thread on each CPU; then all users of the space at once. What
 # is wrong below that is for KASAN, lockdep and CONFIG_DEBUG_VMAP_AREA_CACHE to say.
 #
-# vmap.sh [FOLDER of test_vmalloc.ko and vmlean.ko]
+# vmap.sh [FOLDER of test_vmalloc.ko and vmlean.ko; else where modinfo finds them]
 # shellcheck disable=SC2317 # functions are run by ok
 dir=${1:-/lib/vmlean}
+test_ko=$dir/test_vmalloc.ko
+vmlean_ko=$dir/vmlean.ko
+[ -e "$test_ko" ] || test_ko=$(modinfo -n test_vmalloc 2>/dev/null)
+[ -e "$vmlean_ko" ] || vmlean_ko=$(modinfo -n vmlean 2>/dev/null)
 stats=/sys/kernel/debug/vmlean/vmap_cache/stats
 cpus=$(nproc)
 n=0
@@ -40,7 +44,7 @@ finish()
 		kill "$pid" 2>/dev/null
 	done
 	wait
-	[ -z "$was_loaded" ] || insmod "$dir/vmlean.ko"
+	[ -z "$was_loaded" ] || insmod "$vmlean_ko"
 }
 
 # The module does its tests when it is inserted, and always refuses to stay; some
@@ -48,7 +52,7 @@ finish()
 test_vmalloc()	# test_vmalloc MASK PAGES THREADS
 {
 	dmesg -c >/dev/null
-	insmod "$dir/test_vmalloc.ko" run_test_mask="$1" nr_pages="$2" nr_threads="$3" \
+	insmod "$test_ko" run_test_mask="$1" nr_pages="$2" nr_threads="$3" \
 		test_loop_count="$loops" 2>/dev/null && return 1
 	dmesg | sed -n 's/.*Summary: /# /p'
 	# each thread each test, and none failed but the one that is meant to
@@ -74,15 +78,16 @@ rounds()	# rounds COMMAND...: again and again, until it is killed
 
 come_and_go()
 {
-	insmod "$dir/vmlean.ko"
+	insmod "$vmlean_ko"
 	rmmod vmlean
 }
 
 all_at_once()
 {
 	rounds come_and_go
-	rounds /tests/churn storm 5
-	rounds /tests/churn threads 4 20
+	# a stack for each, from the vmalloc space (CONFIG_VMAP_STACK)
+	rounds sh -c '/bin/true & /bin/true & wait'
+	[ ! -e /tests/churn ] || rounds /tests/churn threads 4 20
 	test_vmalloc 1913 5 "$cpus"
 	status=$?
 	if [ -e /sys/kernel/debug/kunit/vmap_area/run ]; then
@@ -102,7 +107,7 @@ all_at_once()
 
 counted()
 {
-	insmod "$dir/vmlean.ko"
+	insmod "$vmlean_ko"
 	echo 0 >"$stats"
 	test_vmalloc 1 512 1
 	sed 's/^/# /' "$stats"
@@ -116,10 +121,12 @@ counted()
 	return "$status"
 }
 
-if [ ! -e "$dir/test_vmalloc.ko" ]; then
-	echo "1..0 # SKIP no test_vmalloc.ko in $dir (CONFIG_TEST_VMALLOC=m)"
-	exit 4
-fi
+for ko in "test_vmalloc.ko:$test_ko" "vmlean.ko:$vmlean_ko"; do
+	if [ ! -e "${ko#*:}" ]; then
+		echo "1..0 # SKIP no ${ko%%:*} in $dir, nor by modinfo"
+		exit 4
+	fi
+done
 trap finish EXIT
 if grep -q '^vmlean ' /proc/modules; then
 	was_loaded=1

@@ -32,20 +32,20 @@ static const struct row {
 	unsigned int repeat;	/* more than once, as it is short */
 	bool holes;
 } rows[] = {
-	{ 1, 1, 5000 },		/* fix_size */
-	{ 2, 1, 5000 },		/* full_fit */
-	{ 4, 1, 500 },		/* long_busy_list */
-	{ 8, 1, 10000 },	/* random_size: 1 to 100 pages, the mean must be the same */
-	{ 16, 1, 2000 },	/* fix_align */
-	{ 32, 1, 2000 },	/* random_size_align */
-	{ 64, 1, 1, .repeat = 16 }, /* align_shift, meant to fail */
-	{ 128, 1, 1 },		/* pcpu */
-	{ 256, 1, 2000 },	/* kvfree_rcu_1_arg */
-	{ 512, 1, 2000 },	/* kvfree_rcu_2_arg */
-	{ 1024, 1, 5000 },	/* vm_map_ram */
-	{ 1, 512, 200 },
-	{ 1024, 512, 500 },
-	{ 1, 512, 200, .holes = true },
+	{ .mask = 1, .pages = 1, .loops = 5000 }, /* fix_size */
+	{ .mask = 2, .pages = 1, .loops = 5000 }, /* full_fit */
+	{ .mask = 4, .pages = 1, .loops = 500 }, /* long_busy_list */
+	{ .mask = 8, .pages = 1, .loops = 10000 }, /* random_size, for a steady mean */
+	{ .mask = 16, .pages = 1, .loops = 2000 }, /* fix_align */
+	{ .mask = 32, .pages = 1, .loops = 2000 }, /* random_size_align */
+	{ .mask = 64, .pages = 1, .loops = 1, .repeat = 16 }, /* align_shift, meant to fail */
+	{ .mask = 128, .pages = 1, .loops = 1 }, /* pcpu */
+	{ .mask = 256, .pages = 1, .loops = 2000 }, /* kvfree_rcu_1_arg */
+	{ .mask = 512, .pages = 1, .loops = 2000 }, /* kvfree_rcu_2_arg */
+	{ .mask = 1024, .pages = 1, .loops = 5000 }, /* vm_map_ram */
+	{ .mask = 1, .pages = 512, .loops = 200 },
+	{ .mask = 1024, .pages = 512, .loops = 500 },
+	{ .mask = 1, .pages = 512, .loops = 200, .holes = true },
 };
 
 static const char *suffix = "";

@@ -28,7 +28,14 @@ struct seq_file;
 	  [VMLEAN_vma_recycle_puts] = 1,				\
 	  [VMLEAN_vma_recycle_prepopulated] = 1,			\
 	  [VMLEAN_vma_recycle_hits] = -1,				\
-	  [VMLEAN_vma_recycle_drained] = -1)
+	  [VMLEAN_vma_recycle_drained] = -1)				\
+	X(anon_name, names, "name objects that exist now",		\
+	  [VMLEAN_anon_name_copies] = 1,				\
+	  [VMLEAN_anon_name_freed] = -1)				\
+	X(anon_name, vmas, "VMAs that have a name now",			\
+	  [VMLEAN_anon_name_shares] = 1,				\
+	  [VMLEAN_anon_name_saturation_copies] = 1,			\
+	  [VMLEAN_anon_name_dropped] = -1)
 
 /**
  * struct vmlean_counter - one counter, in the order of enum vmlean_event

@@ -126,9 +126,14 @@ static int call_mlock(char *p)
 	return mlock(MIDDLE(p), page);
 }
 
+/* Each time a name that the process has not given before: it has to be allocated. */
 static int call_name(char *p)
 {
-	return prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME, MIDDLE(p), page, "x");
+	static unsigned int n;
+	char name[16];
+
+	snprintf(name, sizeof(name), "name %u", n++);
+	return prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME, MIDDLE(p), page, name);
 }
 
 static int call_fork(char *p)
@@ -141,21 +146,6 @@ static int call_fork(char *p)
 	if (!pid)
 		_exit(fill_cache(TO) ? 1 : 0);
 	return waitpid(pid, &status, 0) == pid && !status ? 0 : -1;
-}
-
-static int arm(int fd, int nth)
-{
-	char text[16];
-	int len = snprintf(text, sizeof(text), "%d", nth);
-
-	return pwrite(fd, text, len, 0) == len ? 0 : -1;
-}
-
-static int armed(int fd)
-{
-	char text[16] = "";
-
-	return pread(fd, text, sizeof(text) - 1, 0) > 0 ? atoi(text) : -1;
 }
 
 /* The status of a child whose exec meets a failure: 0 or an errno, or killed. */
@@ -215,29 +205,10 @@ CALL(mlock);
 CALL(name);
 CALL(fork);
 
-/* Fail what may sleep as well, and do not print a trace for each. */
-static const struct { const char *file, *on, *off; } inject[] = {
-	{ "/sys/kernel/debug/failslab/ignore-gfp-wait", "N", "Y" },
-	{ "/sys/kernel/debug/failslab/verbose", "0", "2" },
-	{ "/sys/kernel/debug/fail_page_alloc/ignore-gfp-wait", "N", "Y" },
-	{ "/sys/kernel/debug/fail_page_alloc/min-order", "0", "1" },
-	{ "/sys/kernel/debug/fail_page_alloc/verbose", "0", "2" },
-};
-
-static int inject_setup(bool on)
-{
-	int err = 0;
-
-	for (size_t i = 0; i < ARRAY_SIZE(inject); i++)
-		err |= write_file(inject[i].file, on ? inject[i].on : inject[i].off);
-	return err;
-}
-
 FIXTURE_SETUP(failslab)
 {
 	page = getpagesize();
-	if (!*kconfig("CONFIG_FAILSLAB") || !*kconfig("CONFIG_FAIL_PAGE_ALLOC") ||
-	    !*kconfig("CONFIG_FAULT_INJECTION_DEBUG_FS"))
+	if (!inject_usable())
 		SKIP(return, "kernel without FAILSLAB, FAIL_PAGE_ALLOC, FAULT_INJECTION_DEBUG_FS");
 	self->nth_fd = open("/proc/thread-self/fail-nth", O_RDWR | O_CLOEXEC);
 	ASSERT_LE(0, self->nth_fd);

@@ -269,6 +269,59 @@ do {									\
 		TH_LOG("vmlean.ko does not load, see dmesg");		\
 } while (0)
 
+/* One counter of vmlean.ko; -1 if there is none. */
+static inline long stat_read(const char *feature, const char *name)
+{
+	char path[128], buf[4096], line[64], *at = buf;
+
+	snprintf(path, sizeof(path), VMLEAN_DEBUGFS "/%s/stats", feature);
+	if (read_file(path, buf, sizeof(buf)) < 0)
+		return -1;
+	snprintf(line, sizeof(line), "\n%s ", name);
+	at = strstr(buf, line);
+	return at ? atol(at + strlen(line)) : -1;
+}
+
+/* Allocations that fail on demand: /proc/thread-self/fail-nth, see fault-injection.rst. */
+static inline bool inject_usable(void)
+{
+	return *kconfig("CONFIG_FAILSLAB") && *kconfig("CONFIG_FAIL_PAGE_ALLOC") &&
+	       *kconfig("CONFIG_FAULT_INJECTION_DEBUG_FS");
+}
+
+/* Fail what may sleep as well, and do not print a trace for each. */
+static const struct { const char *file, *on, *off; } inject[] = {
+	{ "/sys/kernel/debug/failslab/ignore-gfp-wait", "N", "Y" },
+	{ "/sys/kernel/debug/failslab/verbose", "0", "2" },
+	{ "/sys/kernel/debug/fail_page_alloc/ignore-gfp-wait", "N", "Y" },
+	{ "/sys/kernel/debug/fail_page_alloc/min-order", "0", "1" },
+	{ "/sys/kernel/debug/fail_page_alloc/verbose", "0", "2" },
+};
+
+static inline int inject_setup(bool on)
+{
+	int err = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(inject); i++)
+		err |= write_file(inject[i].file, on ? inject[i].on : inject[i].off);
+	return err;
+}
+
+static inline int arm(int fd, int nth)
+{
+	char text[16];
+	int len = snprintf(text, sizeof(text), "%d", nth);
+
+	return pwrite(fd, text, len, 0) == len ? 0 : -1;
+}
+
+static inline int armed(int fd)
+{
+	char text[16] = "";
+
+	return pread(fd, text, sizeof(text) - 1, 0) > 0 ? atoi(text) : -1;
+}
+
 /* Control groups, version 2. All of them are children of the root. */
 static inline char *cg_path(const char *name, const char *file)
 {

@@ -21,11 +21,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "names.h"
 #include "util.h"
 
 #define MODULE_KO	"/lib/vmlean/vmbench.ko"
 #define MODULE_PAIR	"/sys/module/vmbench/parameters/pair"
-#define PAGE		4096UL
 #define FAULT_PAGES	2048	/* far more than the page allocator keeps per CPU */
 #define MANY_VMAS	64
 #define FORK_VMAS	256
@@ -34,20 +34,7 @@
 #define NEIGHBOURS	6
 #define MAX_BATCHES	10000
 
-/* Far from everything else, so that nothing here merges with a neighbour. */
-#define ARENA		((char *)0x100000000000UL)
-
 static const char *nop_path;
-
-static char *map(char *addr, unsigned long pages, int prot)
-{
-	char *p = mmap(addr, pages * PAGE, prot,
-		       MAP_PRIVATE | MAP_ANONYMOUS | (addr ? MAP_FIXED : 0), -1, 0);
-
-	if (p == MAP_FAILED)
-		die("mmap: %s", strerror(errno));
-	return p;
-}
 
 static void unmap(char *addr, unsigned long pages)
 {
@@ -64,15 +51,6 @@ static void protect(char *addr, unsigned long pages, int prot)
 static void touch(char *p)
 {
 	__asm__ volatile("movb $1, %0" : "=m"(*p));
-}
-
-/* Neighbours differ in their protection: they stay VMAs of their own. */
-static void map_many(unsigned int n)
-{
-	unsigned int i;
-
-	for (i = 0; i < n; i++)
-		map(ARENA + i * PAGE, 1, i & 1 ? PROT_READ : PROT_READ | PROT_WRITE);
 }
 
 /*
@@ -291,17 +269,10 @@ static uint64_t time_vma_pair(unsigned int n)
 {
 	unsigned long long count, empty;
 	char text[64];
-	ssize_t len;
-	int fd;
 
 	snprintf(text, sizeof(text), "%u", n);
 	write_file(MODULE_PAIR, text);
-	fd = open(MODULE_PAIR, O_RDONLY);
-	len = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
-	if (len < 0)
-		die("cannot read " MODULE_PAIR ": %s", strerror(errno));
-	close(fd);
-	text[len] = '\0';
+	read_file(MODULE_PAIR, text, sizeof(text));
 	if (sscanf(text, "%llu %llu", &count, &empty) != 2 || empty > count)
 		die("no numbers in " MODULE_PAIR ": %s", text);
 	return count - empty;
@@ -317,6 +288,9 @@ static uint64_t time_vma_pair(unsigned int n)
  * @ops: operations of one batch
  * @batches: how many batches; the result is the mean of their middle half
  * @once: not in both cgroups, and no suffix to its name
+ * @bare: no suffix to its name in the root cgroup
+ * @asked: only if it is asked for by its name
+ * @unit: of the result, where it is not what now() counts
  * @module: needs vmbench.ko
  * @setup: called once
  * @before: called before each batch, not timed
@@ -329,6 +303,9 @@ struct row {
 	unsigned int ops;
 	unsigned int batches;
 	bool once;
+	bool bare;
+	bool asked;
+	const char *unit;
 	bool module;
 	void (*setup)(void);
 	void (*before)(void);
@@ -368,6 +345,34 @@ static const struct row rows[] = {
 	{ "page_fault", "first write to one of 2048 anonymous pages",
 	  .ops = FAULT_PAGES, .batches = 41,
 	  .setup = setup_fault, .before = before_fault, .run = do_fault },
+	{ "prctl_name/known", "a VMA is given one of two names, 79 characters each, in turns",
+	  .ops = 20, .batches = 101, .bare = true, .setup = setup_name, .run = name_known },
+	{ "prctl_name/noop", "a VMA is given the name that it has",
+	  .ops = 20, .batches = 101, .bare = true, .setup = setup_name, .run = name_noop },
+	{ "prctl_name/unique", "a VMA is given a name that none ever had",
+	  .ops = 20, .batches = 101, .bare = true,
+	  .setup = setup_name, .before = before_name, .run = name_unique },
+	{ "fork64k/unnamed", "fork_exit with 64K more VMAs, no pages",
+	  .ops = 1, .batches = 8, .once = true, .setup = setup_unnamed, .run = do_fork },
+	{ "fork64k/shared", "the same, each with the same name of 79 characters",
+	  .ops = 1, .batches = 8, .once = true, .setup = setup_same, .run = do_fork },
+	{ "fork64k/distinct", "the same, each with a name of its own",
+	  .ops = 1, .batches = 8, .once = true, .setup = setup_distinct, .run = do_fork },
+	{ "fork64k/strdup", "as shared, for a kernel whose fork copies each name",
+	  .ops = 1, .batches = 8, .once = true, .asked = true,
+	  .setup = setup_same, .run = do_fork },
+	{ "anon_name_objects/same64k", "name objects of 64K VMAs that were given the same name",
+	  .ops = 1, .batches = 1, .once = true, .module = true, .unit = "objects",
+	  .setup = setup_same, .time = count_names },
+	{ "anon_name_objects/alt2", "the same with two names in turns",
+	  .ops = 1, .batches = 1, .once = true, .module = true, .unit = "objects",
+	  .setup = setup_two, .time = count_names },
+	{ "anon_name_objects/names16", "the same with 16 names in turns",
+	  .ops = 1, .batches = 1, .once = true, .module = true, .unit = "objects",
+	  .setup = setup_sixteen, .time = count_names },
+	{ "anon_name_objects/distinct", "the same with a name for each",
+	  .ops = 1, .batches = 1, .once = true, .module = true, .unit = "objects",
+	  .setup = setup_distinct, .time = count_names },
 	{ "getppid", "the cheapest system call", .once = true,
 	  .ops = 1000, .batches = 51, .run = do_getppid },
 };
@@ -397,7 +402,7 @@ static double mean(const uint64_t *t, unsigned int n)
 static void measure(const struct row *r, const char *name, unsigned int batches)
 {
 	static uint64_t t[MAX_BATCHES];
-	const char *what = unit();
+	const char *what = r->unit ?: unit();
 	unsigned int i, warm = batches / 4 + 5;
 	double middle, all;
 
@@ -429,7 +434,7 @@ static void measure(const struct row *r, const char *name, unsigned int batches)
 static void full_name(char *buf, size_t size, const struct row *r, int where)
 {
 	snprintf(buf, size, "%s%s", r->name,
-		 r->once ? "" : where == ROOT ? "/root" : "/memcg");
+		 where == MEMCG ? "/memcg" : r->once || r->bare ? "" : "/root");
 }
 
 static unsigned long symbol(const char *name)
@@ -468,11 +473,13 @@ static void run_row(const struct row *r, int where, char *batches)
 	char *argv[] = { "bench", "-n", batches, "-c", (char *)r->name,
 			 where == ROOT ? "root" : "memcg", NULL };
 	char *envp[] = { NULL };
-	char group[64];
+	char group[64], *slash;
 	int status;
 	pid_t pid;
 
 	snprintf(group, sizeof(group), "bench.%s", r->name);
+	for (slash = group; (slash = strchr(slash, '/')); )
+		*slash = '.';
 	if (where == MEMCG)
 		cgroup_make(group);
 	pid = fork();
@@ -497,7 +504,7 @@ static bool wanted(const struct row *r, const char *name, int argc, char **argv)
 	for (i = 0; i < argc; i++)
 		if (!strcmp(argv[i], name) || !strcmp(argv[i], r->name))
 			return true;
-	return !argc;
+	return !argc && !r->asked;
 }
 
 static void find_nop(void)

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -82,6 +83,49 @@ void write_file(const char *path, const char *text)
 	if (fd < 0 || write(fd, text, strlen(text)) != (ssize_t)strlen(text))
 		die("cannot write '%s' to %s: %s", text, path, strerror(errno));
 	close(fd);
+}
+
+void read_file(const char *path, char *text, size_t size)
+{
+	int fd = open(path, O_RDONLY);
+	ssize_t len = fd < 0 ? -1 : read(fd, text, size - 1);
+
+	if (len < 0)
+		die("cannot read %s: %s", path, strerror(errno));
+	close(fd);
+	text[len] = '\0';
+}
+
+/**
+ * map() - map anonymous pages, private
+ * @addr: where, or NULL
+ * @pages: how many
+ * @prot: as for mmap()
+ *
+ * Return: where they are.
+ */
+char *map(char *addr, unsigned long pages, int prot)
+{
+	char *p = mmap(addr, pages * PAGE, prot,
+		       MAP_PRIVATE | MAP_ANONYMOUS | (addr ? MAP_FIXED : 0), -1, 0);
+
+	if (p == MAP_FAILED)
+		die("mmap: %s", strerror(errno));
+	return p;
+}
+
+/**
+ * map_many() - map many VMAs of one page, from ARENA on
+ * @n: how many
+ *
+ * Neighbours differ in their protection: they stay VMAs of their own.
+ */
+void map_many(unsigned int n)
+{
+	unsigned int i;
+
+	for (i = 0; i < n; i++)
+		map(ARENA + i * PAGE, 1, i & 1 ? PROT_READ : PROT_READ | PROT_WRITE);
 }
 
 static const char *cgroup_path(const char *name, const char *file)

@@ -5,9 +5,15 @@
 #ifndef BENCH_UTIL_H
 #define BENCH_UTIL_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #define CGROUP_ROOT "/sys/fs/cgroup"
+
+#define PAGE		4096UL
+
+/* Far from everything else, so that nothing here merges with a neighbour. */
+#define ARENA		((char *)0x100000000000UL)
 
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
 
@@ -39,6 +45,9 @@ void die(const char *fmt, ...)
 const char *unit(void);
 void result(const char *name, const char *unit, double value, unsigned long operations);
 int compare_u64(const void *a, const void *b);
+void read_file(const char *path, char *text, size_t size);
+char *map(char *addr, unsigned long pages, int prot);
+void map_many(unsigned int n);
 void write_file(const char *path, const char *text);
 void cgroup_make(const char *name);
 void cgroup_enter(const char *name);

@@ -1,16 +1,23 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Times pairs of vm_area_alloc() and vm_area_free() for tools/bench.
+ * What tools/bench must be inside the kernel to see: the time of pairs of
+ * vm_area_alloc() and vm_area_free(), and how many objects the names of a
+ * process take.
  *
  * Neither is exported, and the kernel under test must not be changed for being
  * measured: whoever inserts the module gives their addresses (/proc/kallsyms).
  * A write of N to the parameter "pair" times N pairs in the context, with the
  * mm and in the memcg of the writer; a read returns "COUNT EMPTY", the time of
- * the pairs and that of a loop of N nothings, in units of rdtsc.
+ * the pairs and that of a loop of N nothings, in units of rdtsc. A read of
+ * "names" returns how many different objects the VMAs of the reader have for
+ * names.
  */
+#include <linux/mm.h>
 #include <linux/mm_types.h>
 #include <linux/module.h>
 #include <linux/sched.h>
+#include <linux/slab.h>
+#include <linux/sort.h>
 #include <asm/msr.h>
 #include <asm/sections.h>
 
@@ -67,6 +74,44 @@ static const struct kernel_param_ops pair_ops = {
 module_param_cb(pair, &pair_ops, NULL, 0600);
 MODULE_PARM_DESC(pair, "time that many pairs of vm_area_alloc() and vm_area_free()");
 
+static int compare_names(const void *a, const void *b)
+{
+	const struct anon_vma_name *x = *(void **)a, *y = *(void **)b;
+
+	return x < y ? -1 : x > y;
+}
+
+static int names_get(char *buffer, const struct kernel_param *kp)
+{
+	struct mm_struct *mm = current->mm;
+	struct anon_vma_name **names;
+	struct vm_area_struct *vma;
+	unsigned int i, n = 0, different = 0;
+	VMA_ITERATOR(vmi, mm, 0);
+
+	mmap_read_lock(mm);
+	names = kvmalloc_array(mm->map_count, sizeof(*names), GFP_KERNEL);
+	if (names)
+		for_each_vma(vmi, vma)
+			if (vma->anon_name)
+				names[n++] = vma->anon_name;
+	mmap_read_unlock(mm);
+	if (!names)
+		return -ENOMEM;
+
+	sort(names, n, sizeof(*names), compare_names, NULL);
+	for (i = 0; i < n; i++)
+		different += !i || names[i] != names[i - 1];
+	kvfree(names);
+	return sysfs_emit(buffer, "%u\n", different);
+}
+
+static const struct kernel_param_ops names_ops = {
+	.get = names_get,
+};
+module_param_cb(names, &names_ops, NULL, 0400);
+MODULE_PARM_DESC(names, "how many objects the names of the reader's VMAs are");
+
 static int __init vmbench_init(void)
 {
 	if (alloc_addr && free_addr)
@@ -81,5 +126,5 @@ static void __exit vmbench_exit(void)
 }
 module_exit(vmbench_exit);
 
-MODULE_DESCRIPTION("Times vm_area_alloc() and vm_area_free()");
+MODULE_DESCRIPTION("What tools/bench must be inside the kernel to see");
 MODULE_LICENSE("GPL");

@@ -4,12 +4,15 @@
  *
  *   churn threads N ROUNDS	N threads that allocate and free big blocks
  *   churn storm N		N children, every second of which calls exec
+ *   churn names N		N mappings, each named twice, and a child
  */
+#include <linux/prctl.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -87,6 +90,26 @@ static int storm(int n)
 	return 0;
 }
 
+/* As allocators do: few names for many mappings, given again when they are used again. */
+static int names(int n)
+{
+	static const char * const given[] = {
+		"glibc: malloc", "glibc: malloc arena", "Go: heap", "Go: gc bits",
+		"scudo:primary", "scudo:secondary", "dalvik-main space", "mimalloc",
+	};
+	char *base = mmap(NULL, n * 4096UL, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	int i;
+
+	if (base == MAP_FAILED)
+		return 1;
+	for (i = 0; i < 2 * n; i++) {
+		if (prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME, base + i % n * 4096UL, 4096,
+			  given[i % n % 8]))
+			return 1;
+	}
+	return storm(2);
+}
+
 int main(int argc, char **argv)
 {
 	if (argc == 4 && !strcmp(argv[1], "threads")) {
@@ -95,6 +118,8 @@ int main(int argc, char **argv)
 	}
 	if (argc == 3 && !strcmp(argv[1], "storm"))
 		return storm(atoi(argv[2]));
-	fprintf(stderr, "usage: churn threads N ROUNDS | churn storm N\n");
+	if (argc == 3 && !strcmp(argv[1], "names"))
+		return names(atoi(argv[2]));
+	fprintf(stderr, "usage: churn threads N ROUNDS | churn storm N | churn names N\n");
 	return 2;
 }

@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <linux/prctl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -19,13 +20,15 @@
 #define NAMES		20	/* in a batch of name_unique() */
 #define MODULE_NAMES	"/sys/module/vmbench/parameters/names"
 
+/* As long as can be, and different at its end, where it costs most. */
+#define NAME_FORMAT	\
+	"runtime: heap of the old generation, size class 64, thread pool 3, number %05u"
+
 static char names[NAMES][NAME_MAX_LEN];
 
-/* As long as can be, and different at its end, where it costs most. */
 static void make_name(char *name, unsigned int n)
 {
-	if (snprintf(name, NAME_MAX_LEN, "runtime: heap of the old generation, "
-		     "size class 64, thread pool 3, number %05u", n % 100000) != NAME_MAX_LEN - 1)
+	if (snprintf(name, NAME_MAX_LEN, NAME_FORMAT, n % 100000) != NAME_MAX_LEN - 1)
 		die("a name is not of %d characters", NAME_MAX_LEN - 1);
 }
 
@@ -111,12 +114,13 @@ void setup_distinct(void)
 
 uint64_t count_names(unsigned int n)
 {
-	unsigned long long objects;
-	char text[64];
+	char text[64], *end;
+	uint64_t objects;
 
 	(void)n;
 	read_file(MODULE_NAMES, text, sizeof(text));
-	if (sscanf(text, "%llu", &objects) != 1)
+	objects = strtoull(text, &end, 10);
+	if (end == text)
 		die("no number in " MODULE_NAMES ": %s", text);
 	return objects;
 }

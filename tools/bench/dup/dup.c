@@ -52,11 +52,21 @@ static void name_vma(struct vm_area_struct *vma, const char *name)
 }
 
 /* Called by name: scripts/dup-misses has valgrind look at nothing else. */
+#ifdef CONFIG_ANON_VMA_NAME_SHARE
+static struct anon_vma_name_run run;
+
+__attribute__((noinline, noclone, visibility("default")))
+void measured(struct vm_area_struct *orig, struct vm_area_struct *new)
+{
+	fork_anon_vma_name(orig, new, &run);
+}
+#else
 __attribute__((noinline, noclone, visibility("default")))
 void measured(struct vm_area_struct *orig, struct vm_area_struct *new)
 {
 	dup_anon_vma_name(orig, new);
 }
+#endif
 
 int main(int argc, char **argv)
 {

@@ -27,35 +27,49 @@ typedef unsigned int gfp_t;
 #define ENABLED(value)		(sizeof(#value) == sizeof("1"))
 #define ARRAY_SIZE(a)		(sizeof(a) / sizeof((a)[0]))
 #define container_of(ptr, type, member)	((type *)((char *)(ptr) - offsetof(type, member)))
-#define struct_size(p, member, n)	(sizeof(*(p)) + (n) * sizeof(*(p)->member))
+/* Of char, as in a name. */
+#define struct_size(p, member, n)	(offsetof(__typeof__(*(p)), member) + (n))
 #define cmpxchg(ptr, old, new)	__sync_val_compare_and_swap(ptr, old, new)
 #define lockdep_assert_held(l)	do { } while (0)
 #define mmap_assert_locked(mm)	do { } while (0)
 #define vmlean_count(...)	do { } while (0)
+#define vmlean_count_if(...)	do { } while (0)
 #define vmlean_add(...)		do { } while (0)
 
+typedef struct { int refs; } refcount_t;
+
+static inline void refcount_add(int n, refcount_t *r)
+{
+	__atomic_fetch_add(&r->refs, n, __ATOMIC_RELAXED);
+}
+
+static inline bool refcount_sub_and_test(int n, refcount_t *r)
+{
+	return __atomic_fetch_sub(&r->refs, n, __ATOMIC_RELEASE) == n;
+}
+
 struct kref {
-	int refs;
+	refcount_t refcount;
 };
 
 static inline void kref_init(struct kref *k)
 {
-	k->refs = 1;
+	k->refcount.refs = 1;
 }
 
 static inline unsigned int kref_read(const struct kref *k)
 {
-	return READ_ONCE(k->refs);
+	return READ_ONCE(k->refcount.refs);
 }
 
 static inline void kref_get(struct kref *k)
 {
-	__atomic_fetch_add(&k->refs, 1, __ATOMIC_RELAXED);
+	refcount_add(1, &k->refcount);
 }
 
 static inline void kref_put(struct kref *k, void (*release)(struct kref *k))
 {
-	if (__atomic_fetch_sub(&k->refs, 1, __ATOMIC_RELEASE) == 1)
+	if (refcount_sub_and_test(1, &k->refcount))
 		release(k);
 }
 

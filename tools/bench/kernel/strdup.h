@@ -4,6 +4,7 @@
  * are copied, as they were in the versions of the 2021 series that did not count
  * references. For the row fork64k/strdup, and for no kernel that is used.
  */
+#include <linux/mm.h>
 #include <linux/mm_inline.h>
 
 static inline void strdup_anon_vma_name(struct vm_area_struct *orig_vma,

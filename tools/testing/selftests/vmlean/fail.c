@@ -148,6 +148,20 @@ static int call_fork(char *p)
 	return waitpid(pid, &status, 0) == pid && !status ? 0 : -1;
 }
 
+static int call_fork_named(char *p)
+{
+	return call_fork(p);
+}
+
+static int name_each_page(char *p)
+{
+	int i, err = prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME, p, PAGES * page, "many");
+
+	for (i = 1; i < PAGES; i += 2)
+		err |= mprotect(p + i * page, page, PROT_READ);
+	return err;
+}
+
 /* The status of a child whose exec meets a failure: 0 or an errno, or killed. */
 static int call_exec(const char *path, int nth)
 {
@@ -183,6 +197,7 @@ FIXTURE(failslab) {
 FIXTURE_VARIANT(failslab) {
 	int (*call)(char *p);
 	bool spares;		/* needs one VMA at most: prepopulated or not, it gets it */
+	bool named;		/* a VMA for each page, all with one name */
 	bool gap;		/* may leave a hole at MIDDLE when it fails */
 };
 
@@ -204,6 +219,8 @@ CALL(madvise);
 CALL(mlock);
 CALL(name);
 CALL(fork);
+/* fork takes references to a name at once: it must, too, where it fails half-way */
+CALL(fork_named, .named = true);
 
 FIXTURE_SETUP(failslab)
 {
@@ -251,6 +268,7 @@ static void check_call(struct __test_metadata *_metadata,
 		p = map_at(FAR_AWAY, PAGES);
 		ASSERT_NE(NULL, p);
 		memset(p, nth, PAGES * page);
+		ASSERT_TRUE(!variant->named || !name_each_page(p));
 		ASSERT_EQ(0, full ? fill_cache(FILLERS) : empty_cache());
 		ASSERT_LT(0, maps_read(before, sizeof(before)));
 

@@ -533,17 +533,16 @@ FIXTURE_SETUP(counted)
 	if (!*kconfig("CONFIG_ANON_VMA_NAME_SHARE"))
 		SKIP(return, "kernel without CONFIG_ANON_VMA_NAME_SHARE");
 	ASSERT_EQ(0, raise_map_count());
-	/* those of other tests are freed by whoever reaps them, soon */
-	ASSERT_TRUE(UNTIL(!stat_of("names") && !stat_of("vmas")));
+	/* nobody else should name anything meanwhile */
 	self->names = stat_of("names");
 	self->vmas = stat_of("vmas");
 }
 
 FIXTURE_TEARDOWN(counted)
 {
-	EXPECT_TRUE(UNTIL(!stat_of("names") && !stat_of("vmas"))) {
+	EXPECT_TRUE(UNTIL(stat_of("names") == self->names && stat_of("vmas") == self->vmas)) {
 		TH_LOG("%ld names and %ld VMAs that have one are left",
-		       stat_of("names"), stat_of("vmas"));
+		       stat_of("names") - self->names, stat_of("vmas") - self->vmas);
 	}
 	stats_close(self->stats);
 }
@@ -569,8 +568,8 @@ TEST_F(counted, objects)
 			nth_name(name, i % names);
 			ASSERT_EQ(0, name_pages(FAR_AWAY + i * page, 1, name));
 		}
-		EXPECT_EQ(names, stat_of("names"));
-		EXPECT_EQ(many, stat_of("vmas"));
+		EXPECT_EQ(self->names + names, stat_of("names"));
+		EXPECT_EQ(self->vmas + many, stat_of("vmas"));
 		EXPECT_EQ(hits + many - names, stat_of("hits"));
 		EXPECT_EQ(saved + (many - names) * 96L, stat_of("bytes_saved"));
 		for (unsigned int i = 0; i < many; i += many / 8 + 1) {
@@ -582,20 +581,20 @@ TEST_F(counted, objects)
 		/* a child of its own, and what it leaves behind */
 		pid = fork();
 		if (!pid) {
-			ASSERT_EQ(names, stat_of("names"));
-			ASSERT_EQ(2 * many, stat_of("vmas"));
+			ASSERT_EQ(self->names + names, stat_of("names"));
+			ASSERT_EQ(self->vmas + 2 * many, stat_of("vmas"));
 			ASSERT_EQ(0, munmap(FAR_AWAY, many / 2 * page));
-			ASSERT_EQ(many + (many - many / 2), stat_of("vmas"));
+			ASSERT_EQ(self->vmas + 2 * many - many / 2, stat_of("vmas"));
 			_exit(0);
 		}
 		EXPECT_TRUE(succeeds(pid));
-		EXPECT_TRUE(UNTIL(stat_of("vmas") == many));
-		EXPECT_EQ(names, stat_of("names"));
+		EXPECT_TRUE(UNTIL(stat_of("vmas") == self->vmas + many));
+		EXPECT_EQ(self->names + names, stat_of("names"));
 
 		/* only the table has them now */
 		ASSERT_EQ(0, munmap(FAR_AWAY, many * page));
-		EXPECT_EQ(0, stat_of("vmas"));
-		EXPECT_EQ(names < SLOTS ? names : SLOTS, stat_of("names"));
+		EXPECT_EQ(self->vmas, stat_of("vmas"));
+		EXPECT_EQ(self->names + (names < SLOTS ? names : SLOTS), stat_of("names"));
 		_exit(_metadata->exit_code);
 	}
 	EXPECT_TRUE(succeeds(pid));
@@ -603,6 +602,7 @@ TEST_F(counted, objects)
 
 FIXTURE(stats) {
 	int stats;
+	long names, vmas;	/* before */
 	char *p;
 };
 
@@ -612,7 +612,8 @@ FIXTURE_SETUP(stats)
 	STATS_OPEN(self->stats);
 	if (!*kconfig("CONFIG_ANON_VMA_NAME_SHARE"))
 		SKIP(return, "kernel without CONFIG_ANON_VMA_NAME_SHARE");
-	ASSERT_TRUE(UNTIL(!stat_of("names")));
+	self->names = stat_of("names");
+	self->vmas = stat_of("vmas");
 	self->p = map_at(FAR_AWAY, 8);
 	ASSERT_NE(NULL, self->p);
 }
@@ -658,8 +659,8 @@ TEST_F(stats, replacement)
 		ASSERT_EQ(0, name_pages(self->p + 7 * page, 1, name));
 	}
 	EXPECT_EQ(replacements + 500 - SLOTS, stat_of("replacements"));
-	EXPECT_EQ(SLOTS, stat_of("names"));
-	EXPECT_EQ(8, stat_of("vmas"));
+	EXPECT_EQ(self->names + SLOTS, stat_of("names"));
+	EXPECT_EQ(self->vmas + 8, stat_of("vmas"));
 
 	hits = stat_of("hits");
 	misses = stat_of("misses");
@@ -700,8 +701,8 @@ TEST_F(stats, threads_share)
 		ASSERT_EQ(0, pthread_join(thread[i], &failed));
 		EXPECT_EQ(NULL, failed);
 	}
-	EXPECT_EQ(16, stat_of("names"));
-	EXPECT_EQ(4 * 256, stat_of("vmas"));
+	EXPECT_EQ(self->names + 16, stat_of("names"));
+	EXPECT_EQ(self->vmas + 4 * 256, stat_of("vmas"));
 }
 
 /* Allocations that fail, and calls that make none. */

@@ -23,6 +23,13 @@ static unsigned int many_vmas(void)
 	return *kconfig("CONFIG_DEBUG_VM_MAPLE_TREE") ? MANY / 64 : MANY;
 }
 
+/* For FIXTURE_SETUP(). */
+#define SKIP_WITHOUT_SHARING()						\
+do {									\
+	if (!*kconfig("CONFIG_ANON_VMA_NAME_SHARE"))			\
+		SKIP(return, "kernel without CONFIG_ANON_VMA_NAME_SHARE"); \
+} while (0)
+
 static int name_range(const char *at, size_t len, const char *name)
 {
 	return prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME, at, len, name);
@@ -530,8 +537,7 @@ FIXTURE_SETUP(counted)
 {
 	page = getpagesize();
 	STATS_OPEN(self->stats);
-	if (!*kconfig("CONFIG_ANON_VMA_NAME_SHARE"))
-		SKIP(return, "kernel without CONFIG_ANON_VMA_NAME_SHARE");
+	SKIP_WITHOUT_SHARING();
 	ASSERT_EQ(0, raise_map_count());
 	/* nobody else should name anything meanwhile */
 	self->names = stat_of("names");
@@ -610,8 +616,7 @@ FIXTURE_SETUP(stats)
 {
 	page = getpagesize();
 	STATS_OPEN(self->stats);
-	if (!*kconfig("CONFIG_ANON_VMA_NAME_SHARE"))
-		SKIP(return, "kernel without CONFIG_ANON_VMA_NAME_SHARE");
+	SKIP_WITHOUT_SHARING();
 	self->names = stat_of("names");
 	self->vmas = stat_of("vmas");
 	self->p = map_at(FAR_AWAY, 8);
@@ -708,29 +713,21 @@ TEST_F(stats, threads_share)
 /* Allocations that fail, and calls that make none. */
 FIXTURE(failslab) {
 	int nth_fd;
-	bool set;
 	char *p;
 };
 
 FIXTURE_SETUP(failslab)
 {
 	page = getpagesize();
-	if (!inject_usable())
-		SKIP(return, "kernel without FAILSLAB, FAIL_PAGE_ALLOC, FAULT_INJECTION_DEBUG_FS");
-	if (!*kconfig("CONFIG_ANON_VMA_NAME_SHARE"))
-		SKIP(return, "kernel without CONFIG_ANON_VMA_NAME_SHARE");
+	SKIP_WITHOUT_SHARING();
 	self->p = map_at(FAR_AWAY, 8);
 	ASSERT_NE(NULL, self->p);
-	self->nth_fd = open("/proc/thread-self/fail-nth", O_RDWR | O_CLOEXEC);
-	ASSERT_LE(0, self->nth_fd);
-	self->set = true;
-	ASSERT_EQ(0, inject_setup(true));
+	INJECT_OPEN(self->nth_fd);
 }
 
 FIXTURE_TEARDOWN(failslab)
 {
-	if (self->set)
-		inject_setup(false);
+	inject_close(self->nth_fd);
 }
 
 /* All of a VMA that has no like neighbour: nothing is split, nothing merged. */
@@ -824,8 +821,7 @@ FIXTURE_SETUP(flood)
 	page = getpagesize();
 	if (!cg_usable())
 		SKIP(return, "no cgroup2 with memory and pids controllers");
-	if (!*kconfig("CONFIG_ANON_VMA_NAME_SHARE"))
-		SKIP(return, "kernel without CONFIG_ANON_VMA_NAME_SHARE");
+	SKIP_WITHOUT_SHARING();
 	ASSERT_EQ(0, pin_to_one_cpu());
 	ASSERT_EQ(0, raise_map_count());
 	ASSERT_EQ(0, cg_make("flood"));

@@ -148,11 +148,6 @@ static int call_fork(char *p)
 	return waitpid(pid, &status, 0) == pid && !status ? 0 : -1;
 }
 
-static int call_fork_named(char *p)
-{
-	return call_fork(p);
-}
-
 static int name_each_page(char *p)
 {
 	int i, err = prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME, p, PAGES * page, "many");
@@ -191,7 +186,6 @@ static void __attribute__((constructor)) exec_child(void)
 
 FIXTURE(failslab) {
 	int nth_fd;
-	bool set;
 };
 
 FIXTURE_VARIANT(failslab) {
@@ -220,23 +214,17 @@ CALL(mlock);
 CALL(name);
 CALL(fork);
 /* fork takes references to a name at once: it must, too, where it fails half-way */
-CALL(fork_named, .named = true);
+FIXTURE_VARIANT_ADD(failslab, fork_named) { .call = call_fork, .named = true };
 
 FIXTURE_SETUP(failslab)
 {
 	page = getpagesize();
-	if (!inject_usable())
-		SKIP(return, "kernel without FAILSLAB, FAIL_PAGE_ALLOC, FAULT_INJECTION_DEBUG_FS");
-	self->nth_fd = open("/proc/thread-self/fail-nth", O_RDWR | O_CLOEXEC);
-	ASSERT_LE(0, self->nth_fd);
-	self->set = true;
-	ASSERT_EQ(0, inject_setup(true));
+	INJECT_OPEN(self->nth_fd);
 }
 
 FIXTURE_TEARDOWN(failslab)
 {
-	if (self->set)
-		inject_setup(false);
+	inject_close(self->nth_fd);
 }
 
 /* Each mmap() takes what is cached; after some, none is. */

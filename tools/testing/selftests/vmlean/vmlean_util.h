@@ -175,6 +175,18 @@ static inline bool recycling(void)
 	return true;
 }
 
+/* The number in the line "KEY number" of a text; -1 if there is no such line. */
+static inline long keyed_value(const char *text, const char *key)
+{
+	size_t len = strlen(key);
+
+	while (text && (strncmp(text, key, len) || text[len] != ' ')) {
+		text = strchr(text, '\n');
+		text = text ? text + 1 : NULL;
+	}
+	return text ? atol(text + len + 1) : -1;
+}
+
 /* The counters of feature 1, by the names that the module gives them. */
 struct vma_stats {
 	long hits, misses, misses_memcg, locked_allocs, puts, refused_full,
@@ -196,25 +208,16 @@ static inline int vma_stats_read(struct vma_stats *s)
 		{ "prepopulated", &s->prepopulated },
 		{ "drained", &s->drained },
 	};
-	size_t i, found = 0;
-	char buf[4096], *line, *save;
+	char buf[4096];
 
 	if (read_file(VMA_STATS, buf, sizeof(buf)) < 0)
 		return -1;
-	for (line = strtok_r(buf, "\n", &save); line;
-	     line = strtok_r(NULL, "\n", &save)) {
-		char name[64];
-		long val;
-
-		if (sscanf(line, "%63s %ld", name, &val) != 2)
-			continue;
-		for (i = 0; i < ARRAY_SIZE(lines); i++)
-			if (!strcmp(name, lines[i].name)) {
-				*lines[i].to = val;
-				found++;
-			}
+	for (size_t i = 0; i < ARRAY_SIZE(lines); i++) {
+		*lines[i].to = keyed_value(buf, lines[i].name);
+		if (*lines[i].to < 0)
+			return -1;
 	}
-	return found == ARRAY_SIZE(lines) ? 0 : -1;
+	return 0;
 }
 
 /* How many VMAs all tasks have cached; only a difference means something. */
@@ -272,17 +275,15 @@ do {									\
 /* One counter of vmlean.ko; -1 if there is none. */
 static inline long stat_read(const char *feature, const char *name)
 {
-	char path[128], buf[4096], line[64], *at = buf;
+	char path[128], buf[4096];
 
 	snprintf(path, sizeof(path), VMLEAN_DEBUGFS "/%s/stats", feature);
-	if (read_file(path, buf, sizeof(buf)) < 0)
-		return -1;
-	snprintf(line, sizeof(line), "\n%s ", name);
-	at = strstr(buf, line);
-	return at ? atol(at + strlen(line)) : -1;
+	return read_file(path, buf, sizeof(buf)) < 0 ? -1 : keyed_value(buf, name);
 }
 
 /* Allocations that fail on demand: /proc/thread-self/fail-nth, see fault-injection.rst. */
+#define INJECT_NEEDS	"FAILSLAB, FAIL_PAGE_ALLOC, FAULT_INJECTION_DEBUG_FS"
+
 static inline bool inject_usable(void)
 {
 	return *kconfig("CONFIG_FAILSLAB") && *kconfig("CONFIG_FAIL_PAGE_ALLOC") &&
@@ -305,6 +306,23 @@ static inline int inject_setup(bool on)
 	for (size_t i = 0; i < ARRAY_SIZE(inject); i++)
 		err |= write_file(inject[i].file, on ? inject[i].on : inject[i].off);
 	return err;
+}
+
+/* For FIXTURE_SETUP(): the file for arm(), and injection on; or a reason. */
+#define INJECT_OPEN(fd)							\
+do {									\
+	if (!inject_usable())						\
+		SKIP(return, "kernel without " INJECT_NEEDS);		\
+	(fd) = open("/proc/thread-self/fail-nth", O_RDWR | O_CLOEXEC);	\
+	ASSERT_LE(0, (fd));						\
+	ASSERT_EQ(0, inject_setup(true));				\
+} while (0)
+
+/* For FIXTURE_TEARDOWN(), also of a test that was skipped. */
+static inline void inject_close(int fd)
+{
+	if (fd > 0)
+		inject_setup(false);
 }
 
 static inline int arm(int fd, int nth)
@@ -348,23 +366,11 @@ static inline int cg_write(const char *name, const char *file, const char *fmt, 
 /* A number from a file of a cgroup, after KEY where the file has keys. */
 static inline long cg_read(const char *name, const char *file, const char *key)
 {
-	char buf[8192], *at = buf;
+	char buf[8192];
 
 	if (read_file(cg_path(name, file), buf, sizeof(buf)) < 0)
 		return -1;
-	if (key) {
-		char line[64];
-
-		snprintf(line, sizeof(line), "%s ", key);
-		while (at && strncmp(at, line, strlen(line))) {
-			at = strchr(at, '\n');
-			at = at ? at + 1 : NULL;
-		}
-		if (!at)
-			return -1;
-		at += strlen(line);
-	}
-	return atol(at);
+	return key ? keyed_value(buf, key) : atol(buf);
 }
 
 /* False if there is no version 2 hierarchy with the controllers we need. */

@@ -4,7 +4,7 @@
  * vm_area_alloc() and vm_area_free(), and how many objects the names of a
  * process take.
  *
- * Neither is exported, and the kernel under test must not be changed for being
+ * The two functions are not exported, and the kernel under test must not be changed for being
  * measured: whoever inserts the module gives their addresses (/proc/kallsyms).
  * A write of N to the parameter "pair" times N pairs in the context, with the
  * mm and in the memcg of the writer; a read returns "COUNT EMPTY", the time of

@@ -27,7 +27,7 @@ const struct vmlean_counter vmlean_counters[] = {
 
 static const struct vmlean_gauge {
 	struct vmlean_counter is;
-	s8 weight[NR_VMLEAN_EVENTS];
+	s16 weight[NR_VMLEAN_EVENTS];
 } vmlean_gauges[] = {
 #define X(feature, gauge, help, ...) { { #feature, #gauge, help }, { __VA_ARGS__ } },
 	VMLEAN_GAUGES(X)

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * What tools/bench must be inside the kernel to see: the time of pairs of
- * vm_area_alloc() and vm_area_free(), and how many objects the names of a
- * process take.
+ * vm_area_alloc() and vm_area_free(), how many objects the names of a process
+ * take, and how many its reverse map.
  *
  * The two functions are not exported, and the kernel under test must not be changed for being
  * measured: whoever inserts the module gives their addresses (/proc/kallsyms).
@@ -10,11 +10,13 @@
  * mm and in the memcg of the writer; a read returns "COUNT EMPTY", the time of
  * the pairs and that of a loop of N nothings, in units of rdtsc. A read of
  * "names" returns how many different objects the VMAs of the reader have for
- * names.
+ * names; one of "rmap" returns "ANON_VMAS CHAINS BYTES", the different anon_vmas
+ * that these VMAs are linked to, the links, and the size of both.
  */
 #include <linux/mm.h>
 #include <linux/mm_types.h>
 #include <linux/module.h>
+#include <linux/rmap.h>
 #include <linux/sched.h>
 #include <linux/slab.h>
 #include <linux/sort.h>
@@ -74,20 +76,30 @@ static const struct kernel_param_ops pair_ops = {
 module_param_cb(pair, &pair_ops, NULL, 0600);
 MODULE_PARM_DESC(pair, "time that many pairs of vm_area_alloc() and vm_area_free()");
 
-static int compare_names(const void *a, const void *b)
+static int compare(const void *a, const void *b)
 {
-	const struct anon_vma_name *x = *(void **)a, *y = *(void **)b;
+	const void *x = *(void **)a, *y = *(void **)b;
 
 	return x < y ? -1 : x > y;
+}
+
+static unsigned int different(void **objects, unsigned int n)
+{
+	unsigned int i, different = 0;
+
+	sort(objects, n, sizeof(*objects), compare, NULL);
+	for (i = 0; i < n; i++)
+		different += !i || objects[i] != objects[i - 1];
+	return different;
 }
 
 static int names_get(char *buffer, const struct kernel_param *kp)
 {
 	struct mm_struct *mm = current->mm;
-	struct anon_vma_name **names;
 	struct vm_area_struct *vma;
-	unsigned int i, n = 0, different = 0;
 	VMA_ITERATOR(vmi, mm, 0);
+	unsigned int n = 0;
+	void **names;
 
 	mmap_read_lock(mm);
 	names = kvmalloc_array(mm->map_count, sizeof(*names), GFP_KERNEL);
@@ -99,11 +111,9 @@ static int names_get(char *buffer, const struct kernel_param *kp)
 	if (!names)
 		return -ENOMEM;
 
-	sort(names, n, sizeof(*names), compare_names, NULL);
-	for (i = 0; i < n; i++)
-		different += !i || names[i] != names[i - 1];
+	n = different(names, n);
 	kvfree(names);
-	return sysfs_emit(buffer, "%u\n", different);
+	return sysfs_emit(buffer, "%u\n", n);
 }
 
 static const struct kernel_param_ops names_ops = {
@@ -111,6 +121,38 @@ static const struct kernel_param_ops names_ops = {
 };
 module_param_cb(names, &names_ops, NULL, 0400);
 MODULE_PARM_DESC(names, "how many objects the names of the reader's VMAs are");
+
+static int rmap_get(char *buffer, const struct kernel_param *kp)
+{
+	unsigned int chains, n = 0, room = 4 * current->mm->map_count;
+	struct mm_struct *mm = current->mm;
+	struct anon_vma_chain *avc;
+	struct vm_area_struct *vma;
+	VMA_ITERATOR(vmi, mm, 0);
+	void **anon_vmas;
+
+	anon_vmas = kvmalloc_array(room, sizeof(*anon_vmas), GFP_KERNEL);
+	if (!anon_vmas)
+		return -ENOMEM;
+	mmap_read_lock(mm);
+	for_each_vma(vmi, vma)
+		list_for_each_entry(avc, &vma->anon_vma_chain, same_vma)
+			if (n < room)
+				anon_vmas[n++] = avc->anon_vma;
+	mmap_read_unlock(mm);
+
+	chains = n;
+	n = different(anon_vmas, n);
+	kvfree(anon_vmas);
+	return sysfs_emit(buffer, "%u %u %zu\n", n, chains, n * sizeof(struct anon_vma) +
+			  chains * sizeof(struct anon_vma_chain));
+}
+
+static const struct kernel_param_ops rmap_ops = {
+	.get = rmap_get,
+};
+module_param_cb(rmap, &rmap_ops, NULL, 0400);
+MODULE_PARM_DESC(rmap, "anon_vmas and links to them of the reader's VMAs, and their size");
 
 static int __init vmbench_init(void)
 {

@@ -11,8 +11,8 @@ MAKEFLAGS += --no-print-directory
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run check shell bench profile apply modules install lint bisect mutants \
-	soak fuzz range stock-results setup kernel series image drift export clean distclean
+.PHONY: help run check shell bench profile apply modules install lint bisect mutants kcsan \
+	soak fuzz model range stock-results setup kernel series image drift export clean distclean
 
 help:		## this text
 	@echo 'vmlean: a patch series for Linux and a module that shows what it saves'
@@ -69,6 +69,11 @@ drift: kernel	## do the commits in build/linux-6.18 and patches/6.18 agree?
 bisect: series	## build and boot the kernel after each single patch
 	@$S/bisect
 
+kcsan: series	## the races of guards again, and KCSAN watching for data races
+	@$S/build kcsan
+	@$S/image kcsan
+	@$S/boot kcsan kcsan
+
 mutants: series	## break the series in known places: do the tests notice?
 	@$S/build plain
 	@$S/image plain
@@ -79,6 +84,9 @@ soak: series	## the free-area cache in lock step, ten times as long as in check
 
 fuzz: series	## SECONDS_TO_FUZZ=60: the same, with requests that libFuzzer chooses
 	@$S/vmap-tests fuzz
+
+model: setup	## the protocol of the anon_vma flag, checked by spin
+	@$S/model $(if $(FULL),--full)
 
 range: kernel	## apply to and build on every version of the tested range
 	@$S/series range

@@ -79,6 +79,7 @@ variants()
 	plain		linux	base vmlean
 	debug		linux	base vmlean debug
 	debug-norcu	linux	base vmlean debug norcu
+	kcsan		linux	base vmlean kcsan
 	END
 }
 

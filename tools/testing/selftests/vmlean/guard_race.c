@@ -611,8 +611,8 @@ TEST_F(area, at_will)
 		TH_LOG("round %d: parent and child differ", i);
 	}
 	EXPECT_STREQ("", end);
-	/* of one page there is little to be known */
-	if (area.pages > 1)
+	/* of one page there is little to be known, nor in the few rounds of a slow kernel */
+	if (area.pages > 1 && rounds(100) == 100)
 		EXPECT_LT(0, sure + maybe);
 	report("%d rounds, %d forks, %ld guards surely there, %ld found there",
 	       i, forks, sure, maybe);
@@ -936,56 +936,74 @@ TEST_F(change, remove)
 	report("%d rounds", i);
 }
 
+/*
+ * All guards of a VMA are removed; when that gets mmap_lock for write, the VMA has
+ * grown by another one, and has its guards. For this, somebody must have waited
+ * for the lock when the removal had it for read, and somebody else still have it.
+ */
+#define FIRST		FAR_AWAY
+#define FIRST_PAGES	(2 * MAX_PAGES)
+#define SECOND		at(0)
+#define SECOND_PAGES	8
+#define HELD		at(1)
+#define HELD_PAGES	(4 * MAX_PAGES)
+
+static int started;
+
+static void act_hold(struct worker *w)
+{
+	__atomic_add_fetch(&started, 1, __ATOMIC_SEQ_CST);
+	if (install(HELD, HELD_PAGES))
+		failed(w, "install");
+}
+
 static void act_remove_first(struct worker *w)
 {
-	if (uninstall(at(0), area.pages / 2))
+	__atomic_add_fetch(&started, 1, __ATOMIC_SEQ_CST);
+	if (uninstall(FIRST, FIRST_PAGES))
 		failed(w, "remove");
 }
 
 static void act_merge(struct worker *w)
 {
-	int half = area.pages / 2;
-
-	if (mprotect(at(0) + half * page, (area.pages - half) * page, PROT_RW))
+	spin_until(load(&started) == 2);
+	if (mprotect(SECOND, SECOND_PAGES * page, PROT_RW))
 		failed(w, "mprotect");
 }
 
-/* As long as one reads, those who want to write get their turns as they came. */
-static void act_hold(struct worker *w)
+TEST(merge)
 {
-	if (install(at(MAX_AREAS), MAX_PAGES))
-		failed(w, "install");
-}
-
-/* All guards of a VMA are removed; when its turn comes, it has those of another. */
-TEST_F(change, merge)
-{
-	struct worker *w = self->worker;
-	int i, half = area.pages / 2, wrong = 0;
+	struct worker w[3] = {
+		{ .act = act_hold }, { .act = act_remove_first }, { .act = act_merge },
+	};
+	int i, wrong = 0;
 	const char *err;
 
-	ASSERT_NE(NULL, map_at(at(MAX_AREAS), MAX_PAGES));
-	w[0].act = act_hold;
-	w[1].act = act_remove_first;
-	w[2].act = act_merge;
+	SETUP();
+	area.pages = SECOND_PAGES;
+	ASSERT_NE(NULL, map_at(HELD, HELD_PAGES));
+	ASSERT_NE(NULL, map_at(FIRST, FIRST_PAGES + SECOND_PAGES));
+	/* page tables to walk */
+	ASSERT_EQ(0, install(FIRST, FIRST_PAGES));
+	ASSERT_EQ(0, uninstall(FIRST, FIRST_PAGES));
 	ASSERT_EQ(0, team_start(w, 3, 1));
-	for_rounds (i, 20000, 2) {
-		ASSERT_EQ(0, area_map(0));
-		ASSERT_EQ(0, mprotect(at(0) + half * page,
-				      (area.pages - half) * page, PROT_READ));
-		ASSERT_EQ(0, install(at(0), area.pages));
+	for_rounds (i, 20000, 4) {
+		ASSERT_EQ(0, mprotect(SECOND, SECOND_PAGES * page, PROT_READ));
+		ASSERT_EQ(0, install(FIRST, 1));
+		ASSERT_EQ(0, install(SECOND, SECOND_PAGES));
+		started = 0;
 		team_begin(w);
 		meet();
-		wrong = compare_with_child(1);
+		wrong = all_in_child(SECOND, SECOND_PAGES);
 		if (wrong)
 			break;
 	}
 	err = team_end(w, 3);
 	EXPECT_EQ(0, wrong) {
-		TH_LOG("round %d: parent and child differ", i);
+		TH_LOG("round %d: a guard is not in the child", i);
 	}
 	EXPECT_STREQ("", err);
-	report("%d rounds", i);
+	ksft_print_msg("merge: %d rounds\n", i);
 }
 
 /* The same threads; but their process is killed, or it exits or execs. */

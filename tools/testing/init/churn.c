@@ -5,6 +5,7 @@
  *   churn threads N ROUNDS	N threads that allocate and free big blocks
  *   churn storm N		N children, every second of which calls exec
  *   churn names N		N mappings, each named twice, and a child
+ *   churn guards N		N mappings with a guard, a child, and half of them without
  */
 #include <linux/prctl.h>
 #include <pthread.h>
@@ -15,6 +16,11 @@
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#ifndef MADV_GUARD_INSTALL
+#define MADV_GUARD_INSTALL	102
+#define MADV_GUARD_REMOVE	103
+#endif
 
 /* above malloc's threshold: each block is an mmap of its own */
 #define BLOCK	(256 << 10)
@@ -110,6 +116,28 @@ static int names(int n)
 	return storm(2);
 }
 
+/* As stacks of threads have one: a guard, and nothing used yet; half of them go again. */
+static int guards(int n)
+{
+	const size_t size = 3 * 4096;
+	char *base = mmap(NULL, n * size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	int i;
+
+	if (base == MAP_FAILED || munmap(base, n * size))
+		return 1;
+	for (i = 0; i < n; i++)
+		if (mmap(base + i * size, 2 * 4096, PROT_READ | PROT_WRITE,
+			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == MAP_FAILED ||
+		    madvise(base + i * size, 4096, MADV_GUARD_INSTALL))
+			return 1;
+	if (storm(2))
+		return 1;
+	for (i = 0; i < n; i += 2)
+		if (madvise(base + i * size, 2 * 4096, MADV_GUARD_REMOVE))
+			return 1;
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	if (argc == 4 && !strcmp(argv[1], "threads")) {
@@ -120,6 +148,8 @@ int main(int argc, char **argv)
 		return storm(atoi(argv[2]));
 	if (argc == 3 && !strcmp(argv[1], "names"))
 		return names(atoi(argv[2]));
-	fprintf(stderr, "usage: churn threads N ROUNDS | churn storm N | churn names N\n");
+	if (argc == 3 && !strcmp(argv[1], "guards"))
+		return guards(atoi(argv[2]));
+	fprintf(stderr, "usage: churn threads N ROUNDS | churn storm|names|guards N\n");
 	return 2;
 }

@@ -11,7 +11,7 @@ MAKEFLAGS += --no-print-directory
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run check shell bench profile apply modules install lint bisect mutants kcsan \
+.PHONY: help run check shell bench profile apply modules install lint bisect mutants races kcsan \
 	soak fuzz model range stock-results setup kernel series image drift export clean distclean
 
 help:		## this text
@@ -69,7 +69,12 @@ drift: kernel	## do the commits in build/linux-6.18 and patches/6.18 agree?
 bisect: series	## build and boot the kernel after each single patch
 	@$S/bisect
 
-kcsan: series	## the races of guards again, and KCSAN watching for data races
+races: series	## the races of guards, eight times as long as in check, on the debug kernel
+	@$S/build debug
+	@$S/image debug
+	@$S/boot debug races
+
+kcsan: series	## the same, and KCSAN watching for data races
 	@$S/build kcsan
 	@$S/image kcsan
 	@$S/boot kcsan kcsan

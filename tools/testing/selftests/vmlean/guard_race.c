@@ -346,10 +346,19 @@ do {								\
 		SKIP(return, "no MADV_GUARD_INSTALL");		\
 } while (0)
 
+/* How many times as long as usual it may take. */
+static double times(void)
+{
+	const char *times = getenv("VMLEAN_TIMES");
+
+	return times ? atof(times) : 1;
+}
+
 /* As many rounds as are asked for, or fit into the time there is; but a few. */
 #define for_rounds(i, n, seconds)					\
 	for (double __begin = (i = 0, now());				\
-	     i < 16 || (i < rounds(n) && now() < __begin + (seconds)); i++)
+	     i < 16 || (i < rounds(n) * times() &&			\
+			now() < __begin + (seconds) * times()); i++)
 
 #define report(fmt, ...)						\
 	ksft_print_msg("%s.%s: " fmt "\n", _metadata->fixture->name,	\

@@ -761,6 +761,31 @@ TEST_F(anon, huge_fault)
 	}
 }
 
+/* No huge page where no page is: to collapse takes an anon_vma. */
+TEST_F(anon, huge_unfaulted)
+{
+	char *p = FAR_AWAY;
+
+	EXPECTATIONS();
+	if (!*kconfig("CONFIG_TRANSPARENT_HUGEPAGE"))
+		SKIP(return, "kernel without CONFIG_TRANSPARENT_HUGEPAGE");
+	ASSERT_TRUE(put(p, 2 * HUGE / page));
+	ASSERT_EQ(0, madvise(p, 2 * HUGE, MADV_HUGEPAGE));
+	ASSERT_EQ(0, guard(p + HUGE + 5 * page, 1));
+	/* a page table, and nothing in it */
+	ASSERT_EQ(0, guard(p + 5 * page, 1));
+	ASSERT_EQ(0, unguard(p + 5 * page, 1));
+	EXPECT_TRUE(flags_here() ? madvise(p, HUGE, MADV_COLLAPSE) == -1 :
+				   UNTIL(!madvise(p, HUGE, MADV_COLLAPSE)));
+	EXPECT_EQ(GUARDED, look(p + HUGE + 5 * page));
+	EXPECT_EQ(0, look(p + 5 * page));
+	/* it has one now */
+	ASSERT_EQ(0, poke(p, 1));
+	EXPECT_TRUE(UNTIL(!madvise(p, HUGE, MADV_COLLAPSE)));
+	EXPECT_EQ(GUARDED, look(p + HUGE + 5 * page));
+	EXPECT_EQ(1, look(p));
+}
+
 static bool accounted(const char *at)
 {
 	return strstr(smaps_of(at, "VmFlags"), " ac ");

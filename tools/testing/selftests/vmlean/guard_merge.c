@@ -361,7 +361,7 @@ TEST_F(fail, fork)
 	}
 	EXPECT_TRUE(many_kept("the parent", false));
 	/* a page table for each of them; a third of them here, or a ninth */
-	EXPECT_LT(10, failed);
+	EXPECT_LT(10 / third, failed);
 	TH_LOG("fork failed %d times", failed);
 }
 
@@ -452,7 +452,7 @@ TEST_F(fail, split_and_move)
 			munmap(AWAY, 3 * page);
 		}
 	}
-	EXPECT_LT(3, failed);
+	EXPECT_LT(slow() ? 1 : 3, failed);
 }
 
 TEST_HARNESS_MAIN

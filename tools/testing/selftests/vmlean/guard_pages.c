@@ -8,6 +8,12 @@
 
 #include "guard_util.h"
 
+#define NEEDS_HUGE_PAGES()						\
+do {									\
+	if (!*kconfig("CONFIG_TRANSPARENT_HUGEPAGE"))			\
+		SKIP(return, "kernel without CONFIG_TRANSPARENT_HUGEPAGE"); \
+} while (0)
+
 /* What /proc/self/smaps says after "KEY:" for the VMA that begins at an address. */
 static const char *smaps_of(const char *at, const char *key)
 {
@@ -463,8 +469,7 @@ FIXTURE_VARIANT_ADD(huge, shared) { .backing = SHARED };
 
 FIXTURE_SETUP(huge)
 {
-	if (!*kconfig("CONFIG_TRANSPARENT_HUGEPAGE"))
-		SKIP(return, "kernel without CONFIG_TRANSPARENT_HUGEPAGE");
+	NEEDS_HUGE_PAGES();
 	BACKING_OPEN(variant->backing);
 	self->a = FAR_AWAY;
 }
@@ -703,8 +708,7 @@ TEST_F(anon, huge_page)
 {
 	char *p = FAR_AWAY;
 
-	if (!*kconfig("CONFIG_TRANSPARENT_HUGEPAGE"))
-		SKIP(return, "kernel without CONFIG_TRANSPARENT_HUGEPAGE");
+	NEEDS_HUGE_PAGES();
 	ASSERT_TRUE(put(p, HUGE / page));
 	ASSERT_EQ(0, madvise(p, HUGE, MADV_NOHUGEPAGE));
 	ASSERT_EQ(0, guard(p, HUGE / page));
@@ -741,8 +745,7 @@ TEST_F(anon, huge_fault)
 {
 	char *p = FAR_AWAY;
 
-	if (!*kconfig("CONFIG_TRANSPARENT_HUGEPAGE"))
-		SKIP(return, "kernel without CONFIG_TRANSPARENT_HUGEPAGE");
+	NEEDS_HUGE_PAGES();
 	ASSERT_TRUE(put(p, 2 * HUGE / page));
 	ASSERT_EQ(0, madvise(p, 2 * HUGE, MADV_HUGEPAGE));
 	/* in one of two: the other has no page table, and is flagged */
@@ -767,8 +770,7 @@ TEST_F(anon, huge_unfaulted)
 	char *p = FAR_AWAY;
 
 	EXPECTATIONS();
-	if (!*kconfig("CONFIG_TRANSPARENT_HUGEPAGE"))
-		SKIP(return, "kernel without CONFIG_TRANSPARENT_HUGEPAGE");
+	NEEDS_HUGE_PAGES();
 	ASSERT_TRUE(put(p, 2 * HUGE / page));
 	ASSERT_EQ(0, madvise(p, 2 * HUGE, MADV_HUGEPAGE));
 	ASSERT_EQ(0, guard(p + HUGE + 5 * page, 1));

@@ -349,9 +349,9 @@ do {								\
 /* How many times as long as usual it may take. */
 static double times(void)
 {
-	const char *times = getenv("VMLEAN_TIMES");
+	const char *n = getenv("VMLEAN_TIMES");
 
-	return times ? atof(times) : 1;
+	return n ? atof(n) : 1;
 }
 
 /* As many rounds as are asked for, or fit into the time there is; but a few. */

@@ -34,6 +34,7 @@
 #include <unistd.h>
 
 #define MAX_TESTS	512
+#define MAX_ONLY	1024		/* characters of vmlean.only= */
 #define MAX_OUTPUT	(256 << 10)	/* bytes of one test that are passed on */
 #define REAP_SECONDS	5		/* until a killed process counts as stuck */
 #define KMEMLEAK	"/sys/kernel/debug/kmemleak"
@@ -172,13 +173,26 @@ static void print_build_id(void)
 }
 
 static bool read_plan(void)
+/* Is @suite one of @only, a list with commas? Where that is empty, each is. */
+static bool chosen(const char *only, const char *suite)
+{
+	char list[MAX_ONLY + 3], word[sizeof(tests[0].suite) + 2];
+
+	snprintf(list, sizeof(list), ",%s,", only);
+	snprintf(word, sizeof(word), ",%s,", suite);
+	return !*only || strstr(list, word);
+}
+
 {
 	char path[160] = "/plans/", *line = NULL;
 	size_t size = 0;
+	char only[MAX_ONLY] = "", *suite, *rest = only;
 	FILE *f;
 
+	int i;
 	param("vmlean.plan", path + strlen(path), 128);
 	f = fopen(path, "r");
+	param("vmlean.only", only, sizeof(only));
 	if (!f) {
 		fprintf(result, "Bail out! no plan %s in the image\n", path);
 		return false;
@@ -198,11 +212,21 @@ static bool read_plan(void)
 			return false;
 		}
 		t->command = strdup(line + at);
+		if (!chosen(only, t->suite))
+			continue;
 		nr_tests++;
 	}
 	free(line);
 	fclose(f);
 	return true;
+	while ((suite = strsep(&rest, ",")) && *suite) {
+		for (i = 0; i < nr_tests && strcmp(tests[i].suite, suite); i++)
+			;
+		if (i == nr_tests) {
+			fprintf(result, "Bail out! no suite %s in %s\n", suite, path);
+			return false;
+		}
+	}
 }
 
 /* "suite: command", in which a '#' would start a directive. */

@@ -18,10 +18,6 @@
 #define PAGES	8
 #define THREADS	4
 
-#ifndef MADV_COLD
-#define MADV_COLD 20
-#endif
-
 static size_t page;
 
 /* A thread's own place: p, PAGES pages, mapped anew for each call. */

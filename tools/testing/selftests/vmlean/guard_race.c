@@ -16,14 +16,6 @@
 
 #include "vmlean_util.h"
 
-#ifndef MADV_GUARD_INSTALL
-#define MADV_GUARD_INSTALL	102
-#define MADV_GUARD_REMOVE	103
-#endif
-#ifndef MADV_COLLAPSE
-#define MADV_COLLAPSE		25
-#endif
-
 #define TABLE		512		/* pages of a page table */
 #define MAX_PAGES	(8 * TABLE)
 #define MAX_AREAS	16

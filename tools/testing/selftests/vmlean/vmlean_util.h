@@ -16,6 +16,18 @@
 
 #include "../kselftest_harness.h"
 
+/* An old libc has not heard of them. */
+#ifndef MADV_COLD
+#define MADV_COLD		20
+#endif
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE		25
+#endif
+#ifndef MADV_GUARD_INSTALL
+#define MADV_GUARD_INSTALL	102
+#define MADV_GUARD_REMOVE	103
+#endif
+
 /* An emulated guest with a debug kernel is a hundred times slower. */
 #undef TEST_TIMEOUT_DEFAULT
 #define TEST_TIMEOUT_DEFAULT 200

@@ -24,8 +24,9 @@ ok() {
 	if "$@" >"$log" 2>&1; then
 		echo "ok $n $name"
 	else
-		echo "not ok $n $name"
+		# KTAP has the reason before the result
 		sed 's/^/# /' "$log"
+		echo "not ok $n $name"
 		failed=1
 	fi
 }

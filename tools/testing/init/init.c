@@ -515,16 +515,16 @@ static int kmemleak_scan(bool print)
 static void end_kmemleak(void)
 {
 	struct timespec age = { KMEMLEAK_AGE, 0 };
-	int i, lost;
+	int i, lost = 1;
 
 	nanosleep(&age, NULL);
-	lost = kmemleak_scan(false);
-	for (i = 1; lost >= 0 && i <= KMEMLEAK_SCANS; i++) {
+	write_file(KMEMLEAK, "scan");
+	for (i = 1; lost > 0 && i <= KMEMLEAK_SCANS; i++) {
+		if (i > 1)
+			nanosleep(&age, NULL);
 		lost = kmemleak_scan(i == KMEMLEAK_SCANS);
-		if (!lost)
-			break;
-		fprintf(result, "    # scan %d: %d objects\n", i, lost);
-		nanosleep(&age, NULL);
+		if (lost > 0)
+			fprintf(result, "    # scan %d: %d objects\n", i, lost);
 	}
 	if (lost < 0)
 		fprintf(result, "    # the scan failed: kmemleak is off\n");

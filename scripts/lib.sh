@@ -11,14 +11,8 @@ unset GIT_DIR GIT_WORK_TREE GIT_INDEX_FILE GIT_OBJECT_DIRECTORY GIT_PREFIX \
 	GIT_ALTERNATE_OBJECT_DIRECTORIES GIT_CONFIG_PARAMETERS GIT_EXTERNAL_DIFF
 
 TOP=$(realpath "${BASH_SOURCE[0]%/*}/..")
-SERIES=6.18				# which folder of patches/
-BUILD=${VMLEAN_BUILD:-$TOP/build}	# tests put both elsewhere
-PATCHES=${VMLEAN_PATCHES:-$TOP/patches/$SERIES}
-LINUX=$BUILD/linux-$SERIES		# where the series is edited
-STOCK=$BUILD/stock-$SERIES		# its base, for comparison
-BRANCH=vmlean/$SERIES
-JOBS=${JOBS:-$(nproc)}
 export VMLEAN_T0=${VMLEAN_T0:-$(date +%s)}
+
 
 stage()		# stage TEXT: a line with the time since the first script began
 {
@@ -37,6 +31,31 @@ die()		# die WHAT [WAY OUT]
 	printf 'vmlean: error: %s%s\n' "$1" "${2:+ -- $2}" >&2
 	exit 125
 }
+
+# The bases are the folders of patches/ that hold a file BASE; BASE= names one,
+# the newest is the default.
+bases()
+{
+	local b
+
+	for b in "$TOP"/patches/*/BASE; do
+		b=${b%/BASE}
+		echo "${b##*/}"
+	done | sort -V
+}
+
+export BASE=${BASE:-$(bases | tail -n 1)}
+PATCHES=${VMLEAN_PATCHES:-$TOP/patches/$BASE}
+[ -e "$PATCHES/BASE" ] || die "no base '$BASE'" "BASE= takes one of: $(bases | paste -sd' ')"
+BUILD=${VMLEAN_BUILD:-$TOP/build/$BASE}	# tests put it elsewhere
+LINUX=$BUILD/linux			# where the series is edited
+STOCK=$BUILD/stock			# its base, for comparison
+BRANCH=vmlean/$BASE
+JOBS=${JOBS:-$(nproc)}
+
+# What a second clone can use again: tarballs and the compiler's cache.
+CACHE=${VMLEAN_CACHE:-${XDG_CACHE_HOME:-${HOME:-$TOP/build}/.cache}/vmlean}
+export CCACHE_DIR=${CCACHE_DIR:-$CACHE/ccache}
 
 base_value()	# base_value KEY: one value of BASE
 {
@@ -101,13 +120,17 @@ variant_tree()		# path of the source tree
 	case $tree in stock) echo "$STOCK" ;; linux) echo "$LINUX" ;; *) exit 125 ;; esac
 }
 
+# A fragment NAME is tools/testing/kernel/NAME.config and, after it, the base's own
+# patches/BASE/config/NAME.config; one of them may be missing.
 variant_fragments()	# paths of the config fragments, in order
 {
-	local line f
+	local line f dir
 
 	line=$(variant_line "$1")
 	for f in ${line#* }; do
-		echo "$TOP/tools/testing/kernel/$f.config"
+		for dir in "$TOP/tools/testing/kernel" "$PATCHES/config"; do
+			[ ! -e "$dir/$f.config" ] || echo "$dir/$f.config"
+		done
 	done
 }
 

@@ -70,7 +70,7 @@ objects_built()		# objects_built TREE OUT FILE.c...: the .o that OUT's config bu
 side_build()		# side_build NAME: sets SIDE; its tree is $SIDE/linux-6.18
 {
 	SIDE=$BUILD/$1
-	export CCACHE_DIR=${CCACHE_DIR:-$BUILD/ccache}
+	
 	lock "$1"
 	mkdir -p "$SIDE/out"
 	[ ! -e "$BUILD/base-version" ] || cp "$BUILD/base-version" "$SIDE/"

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What the Python scripts share; the shell's counterpart is scripts/lib.sh."""

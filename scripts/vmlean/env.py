@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Where things are, which base is in use, and how a script speaks."""
+
+import glob
+import os
+import re
+import sys
+import time
+
+sys.dont_write_bytecode = True
+
+TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
+
+
+def bases():
+    """The folders of patches/ that hold a file BASE, oldest first."""
+    names = [os.path.basename(os.path.dirname(p)) for p in glob.glob(f"{TOP}/patches/*/BASE")]
+    return sorted(names, key=lambda name: [int(n) for n in re.findall(r"\d+", name)])
+
+
+# The base: BASE= names one, the newest is the default, as in lib.sh.
+BASE = os.environ.get("BASE") or (bases() or [""])[-1]
+BUILD = os.environ.get("VMLEAN_BUILD") or f"{TOP}/build/{BASE}"
+PATCHES = os.environ.get("VMLEAN_PATCHES") or f"{TOP}/patches/{BASE}"
+T0 = float(os.environ.setdefault("VMLEAN_T0", str(int(time.time()))))
+
+
+def clock(seconds):
+    return f"{int(seconds) // 60:02d}:{int(seconds) % 60:02d}"
+
+
+def stage(text):
+    """A line with the time since the first script began."""
+    print(f"[{clock(max(0, time.time() - T0))}] {text}", flush=True)
+
+
+def note(text):
+    print("        " + text, flush=True)
+
+
+def die(what, way_out=""):
+    print(f"vmlean: error: {what}" + (f" -- {way_out}" if way_out else ""), file=sys.stderr)
+    sys.exit(125)

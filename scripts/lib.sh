@@ -93,13 +93,7 @@ git_linux()
 # The variants: name, tree, fragments in tools/testing/kernel
 variants()
 {
-	cat <<-END
-	stock		stock	base
-	plain		linux	base vmlean
-	debug		linux	base vmlean debug
-	debug-norcu	linux	base vmlean debug norcu
-	kcsan		linux	base vmlean kcsan
-	END
+	sed '/^#/d; s/\t\t*/\t/g' "$TOP/tools/testing/variants" | cut -f1,2,5
 }
 
 variant_line()	# fails for what is no variant

@@ -7,8 +7,6 @@ import re
 import sys
 import time
 
-sys.dont_write_bytecode = True
-
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 
 
@@ -22,7 +20,24 @@ def bases():
 BASE = os.environ.get("BASE") or (bases() or [""])[-1]
 BUILD = os.environ.get("VMLEAN_BUILD") or f"{TOP}/build/{BASE}"
 PATCHES = os.environ.get("VMLEAN_PATCHES") or f"{TOP}/patches/{BASE}"
+LINUX = f"{BUILD}/linux"
 T0 = float(os.environ.setdefault("VMLEAN_T0", str(int(time.time()))))
+
+
+def base_value(key, patches=PATCHES):
+    """One value of a base's file BASE."""
+    with open(f"{patches}/BASE", encoding="utf-8") as f:
+        found = re.search(rf'^{key}="?(.*?)"?$', f.read(), re.M)
+    return found[1] if found else ""
+
+
+def rows(path):
+    """The rows of a table: words between blanks; without comments."""
+    try:
+        with open(path, encoding="utf-8") as f:
+            return [line.split() for line in f if line.strip() and line[0] != "#"]
+    except OSError as e:
+        die(f"no {path}: {e.strerror}")
 
 
 def clock(seconds):

@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The table of variants, tools/testing/variants."""
+
+import collections
+
+from vmlean.env import TOP, die, rows
+
+Variant = collections.namedtuple("Variant", "name tree slower mem fragments")
+
+
+def table():
+    """{name: Variant}"""
+    return {name: Variant(name, tree, int(slower), int(mem), fragments)
+            for name, tree, slower, mem, *fragments in rows(f"{TOP}/tools/testing/variants")}
+
+
+def find(name):
+    """The variant that NAME is, or is another build of: plain, plain.d4."""
+    known = table()
+    if name.partition(".")[0] not in known:
+        die(f"no variant '{name}'", f"one of: {' '.join(known)}")
+    return known[name.partition(".")[0]]

@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Measures kernels by tools/bench, compares them, and prints the tables."""
+
+import bisect
+import collections
+import fnmatch
+import json
+import subprocess
+import sys
+
+from vmlean import env
+from vmlean.env import BUILD, PATCHES, TOP, die
+
+MODULES = 0xffffffffc0000000    # where the kernel puts them
+
+
+def call(*command):
+    rc = subprocess.run(command, check=False).returncode
+    if rc:
+        sys.exit(rc)
+
+
+def prepare(variant, name, *options):
+    """Kernel, vmbench.ko and image of a variant; its objects are in out/NAME."""
+    out = f"{BUILD}/out/{name}"
+    call(f"{TOP}/scripts/build", variant, "--out", out, *options)
+    log = f"{BUILD}/log/vmbench-{name}.log"
+    with open(log, "w", encoding="utf-8") as f:
+        rc = subprocess.run(["make", "-C", f"{TOP}/tools/bench", f"O={out}/vmbench",
+                             f"KDIR={out}", "module"], stdout=f, stderr=f, check=False).returncode
+    if rc:
+        die(f"vmbench.ko does not build for {name}", f"see {log}")
+    call(f"{TOP}/scripts/image", name)
+
+
+# Boots of each kernel: plan, CPUs, of which one runs, kernel parameters. The pools
+# that keep test_vmalloc away from what the series changes need a second one.
+BOOTS = (("bench", 1, "ramdisk_size=65536"), ("bench-smp", 2, "maxcpus=1"))
+
+# The kernels whose fork copies the names of VMAs, as before they were counted:
+# flags for the objects in which stock and the series do that, one more plan.
+STRDUP = [word for obj in ("vma_init", "mmap") for word in
+          ("--make", f"CFLAGS_{obj}.o=-include {TOP}/tools/bench/kernel/strdup.h")]
+STRDUP_BOOTS = (("bench-strdup", 1, "ramdisk_size=65536"),)
+
+
+def measure(name, icount, boots=BOOTS):
+    """{row: (unit, value)} of one kernel."""
+    rows = {}
+    for plan, cpus, append in boots:
+        call(f"{TOP}/scripts/boot", name, plan, "--cpus", str(cpus), "--name", f"{plan}-{name}",
+             *(["--icount"] if icount else []),
+             "--append", append + ("" if icount else " nokaslr norandmaps"))
+        with open(f"{BUILD}/results/{plan}-{name}/results.json", encoding="utf-8") as f:
+            rows |= {d["name"]: (d["unit"], d["value"]) for d in json.load(f)["data"]}
+    if icount and any(unit == "cycles" for unit, _ in rows.values()):
+        die("the guest's clock does not count instructions", "is this QEMU's -icount?")
+    return rows
+
+
+def native(*command):
+    """[row] of the kernel's functions in user space, each a line: name, stock, patched."""
+    out = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    if out.returncode:
+        sys.exit(out.returncode)
+    rows = []
+    for line in out.stdout.splitlines():
+        name, stock, patched = line.split()
+        unit = "nodes" if name.startswith("vmap_visits/") else \
+            "misses" if name.startswith("dup_misses/") else \
+            "modelled cycles" if name.endswith("/cycles") else "instructions"
+        rows.append({"name": name, "unit": unit, "stock": float(stock), "patched": float(patched),
+                     "ratio": ratio(float(stock), float(patched))})
+    return rows
+
+
+def about(names, icount):
+    """What the figures hold for, in one line."""
+    with open(f"{BUILD}/out/{names[0]}/.config", encoding="utf-8") as f:
+        config = dict(line.rstrip().split("=", 1) for line in f if line.startswith("CONFIG_"))
+    qemu = subprocess.run(["qemu-system-x86_64", "--version"], capture_output=True, text=True,
+                          check=True).stdout.split()[3]
+    with open(f"{BUILD}/out/{names[0]}/include/config/kernel.release", encoding="utf-8") as f:
+        release = f.read().split("-")[0].strip()
+    return {
+        "kernel": release, "compiler": config["CONFIG_CC_VERSION_TEXT"].strip('"'),
+        "accel": f"QEMU {qemu}, " + ("TCG -icount shift=0: exact instructions" if icount
+                                     else "KVM: cycles of the TSC, not exact"),
+        "config": "tinyconfig + tools/testing/kernel/base.config (+ vmlean.config), one CPU",
+    }
+
+
+def ratio(stock, patched):
+    return round(patched / stock, 4) if stock else None
+
+
+def limits(path):
+    """[(pattern, column, at most)]; None where anything will do."""
+    return [(pattern, column, float(most)) if most != "-" else (pattern, None, None)
+            for pattern, column, most in env.rows(path)]
+
+
+LIMITS = limits(f"{PATCHES}/limits")
+
+
+def limit(row):
+    """(column, at most) for a row; (None, None) if nothing limits it."""
+    return next(((column, most) for pattern, column, most in LIMITS
+                 if fnmatch.fnmatchcase(row["name"], pattern)), (None, None))
+
+
+def reached(row, by):
+    """What the limit of a row is about; None: nothing to compare. by: {name: row}"""
+    column, _ = limit(row)
+    if column in row:
+        return row[column]
+    return ratio(by[column]["patched"], row["patched"]) if column in by else None
+
+
+def misses(row, by):
+    value = reached(row, by)
+    return value is not None and value > limit(row)[1]
+
+
+def number(value):
+    return f"{value:,.0f}" if value >= 1000 else f"{value:,.1f}"
+
+
+# A row that is slower than this is marked in the table.
+WORST = 1.005
+
+
+def print_table(rows, facts):
+    for key, text in facts.items():
+        print(f"        {key + ':':9} {text}")
+    print(f"{'row':28} {'stock':>12} {'patched':>12} {'ratio':>8}")
+    for row in rows:
+        slow = row["ratio"] is not None and row["ratio"] > WORST
+        print(f"{row['name']:28} {number(row['stock']):>12} {number(row['patched']):>12} "
+              f"{'-' if row['ratio'] is None else format(row['ratio'], '.3f'):>8}"
+              + ("  <- slower" if slow else "")
+              + (f"  ({row['unit']})" if row["unit"] != rows[0]["unit"] else ""))
+
+
+def cells(row):
+    if not row:
+        return "| | | "     # not measured there
+    return (f"| {number(row['stock'])} | {number(row['patched'])} "
+            f"| {'–' if row['ratio'] is None else format(row['ratio'], '.3f')} ")
+
+
+# Rows that are set in tables of their own.
+VMAP = ("test_vmalloc/", "vmap_visits/", "vmap_alloc/", "vmap_free/")
+NAMES = ("prctl_name/", "fork64k/", "dup_misses/", "anon_name_objects/")
+GUARDS = ("guard_objects/", "guard_bytes/", "guard_install/", "fork_guard/", "first_fault/")
+
+
+def with_units(title, prefixes, rows):
+    """A table whose rows are of several units."""
+    return ["", f"| {title} | unit | stock | patched | ratio |", "|---|---|---:|---:|---:|"] + [
+        f"| `{row['name']}` | {row['unit']} {cells(row)}|"
+        for prefix in prefixes for row in rows if row["name"].startswith(prefix)]
+
+
+def readme(rows, facts):
+    """A line for each row, its cgroups side by side; then those that have none."""
+    by, unit = {row["name"]: row for row in rows}, rows[0]["unit"]
+    lines = [f"| {unit} | root: stock | patched | ratio | memcg: stock | patched | ratio |",
+             "|---|---:|---:|---:|---:|---:|---:|"]
+    lines += [f"| `{name[:-5]}` {cells(row)}{cells(by.get(name[:-5] + '/memcg'))}|"
+              for name, row in by.items() if name.endswith("/root")]
+    lines += ["", f"| {unit} | stock | patched | ratio |", "|---|---:|---:|---:|"]
+    lines += [f"| `{name}` {cells(row)}|" for name, row in by.items()
+              if not name.endswith(("/root", "/memcg"))
+              and not name.startswith(VMAP + NAMES + GUARDS)]
+    lines += with_units("names of VMAs", NAMES, rows) + with_units("guard regions", GUARDS, rows)
+    lines += ["", f"| {unit} | pools: stock | patched | ratio | no pools (`/up`): stock | patched "
+              "| ratio |", "|---|---:|---:|---:|---:|---:|---:|"]
+    lines += [f"| `{name[:-3]}` {cells(by.get(name[:-3]))}{cells(row)}|" for name, row in by.items()
+              if name.startswith(VMAP[0]) and name.endswith("/up")]
+    lines += ["", "| native | nodes: stock | patched | alloc: stock | patched | ratio "
+              "| free: stock | patched | ratio |", "|---|" + "---:|" * 8]
+    for name, row in by.items():
+        if name.startswith(VMAP[1]):
+            what = name[len(VMAP[1]):]
+            full = what if what.endswith("_10") else what + "_30k"
+            lines.append(f"| `{full}` | {number(row['stock'])} | {number(row['patched'])} "
+                         f"{cells(by.get(VMAP[2] + full))}{cells(by.get(VMAP[3] + full))}|")
+    lines += ["", "; ".join(facts[k] for k in ("kernel", "accel", "compiler", "config")) + "."]
+    subprocess.run([f"{TOP}/scripts/insert", "bench"], input="\n".join(lines), text=True,
+                   check=True)
+
+
+def gate(rows):
+    by = {row["name"]: row for row in rows}
+    wanted = [pattern for pattern, _, _ in LIMITS]
+    wanted += [column for _, column, _ in LIMITS if column and "/" in column]
+    short = [f"{pattern}: not measured" for pattern in wanted if not fnmatch.filter(by, pattern)]
+    for row in (row for row in rows if misses(row, by)):
+        column, most = limit(row)
+        short.append(f"{row['name']}: {column} {reached(row, by):g}, at most {most:g}")
+    for text in short:
+        print("not ok " + text)
+    print(f"gate: {len(rows)} rows, {len(short)} fall short")
+    return 1 if short else 0
+
+
+def functions(system_map, counts, operations):
+    """{function: instructions per operation}"""
+    with open(system_map, encoding="utf-8") as f:
+        symbols = sorted((int(a, 16), name) for a, kind, name in map(str.split, f)
+                         if kind in "tTwW")
+    starts, result = [a for a, _ in symbols], collections.Counter()
+    with open(counts, encoding="utf-8") as f:
+        for line in f:
+            pc, n = int(line.split()[0], 16), int(line.split()[1])
+            if not pc:
+                name = "[user space]"
+            elif pc >= MODULES:
+                name = "[modules]"
+            else:
+                # .isra.0 and the like differ from build to build
+                name = symbols[bisect.bisect(starts, pc) - 1][1].split(".")[0]
+            result[name] += n / operations
+    return result

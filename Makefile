@@ -58,7 +58,7 @@ install: modules	## KDIR=…: install that vmlean.ko (INSTALL_MOD_PATH is honour
 
 # work on the series
 lint: series	## checkpatch, sparse, kernel-doc, codespell, shellcheck, drift
-	@$S/lint
+	@$S/checks/lint
 
 export: kernel	## write the commits in build/linux-6.18 to patches/6.18
 	@$S/series export
@@ -67,7 +67,7 @@ drift: kernel	## do the commits in build/linux-6.18 and patches/6.18 agree?
 	@$S/series drift
 
 bisect: series	## build and boot the kernel after each single patch
-	@$S/bisect
+	@$S/checks/bisect
 
 races: series	## the races of guards, eight times as long as in check, on the debug kernel
 	@$S/build debug
@@ -85,19 +85,19 @@ mutants: series	## break the series in known places: do the tests notice?
 	@$S/mutate
 
 soak: series	## the free-area cache in lock step, ten times as long as in check
-	@$S/vmap-tests soak
+	@$S/checks/vmap-tests soak
 
 fuzz: series	## SECONDS_TO_FUZZ=60: the same, with requests that libFuzzer chooses
-	@$S/vmap-tests fuzz
+	@$S/checks/vmap-tests fuzz
 
 model: setup	## the protocol of the anon_vma flag, checked by spin
-	@$S/model $(if $(FULL),--full)
+	@$S/checks/model $(if $(FULL),--full)
 
 range: kernel	## apply to and build on every version of the tested range
 	@$S/series range
 
 stock-results: series	## record what the kernel's own selftests say on stock
-	@$S/upstream-tests record
+	@$S/checks/upstream-tests record
 
 # the single steps of the above
 setup:		## install the Debian packages that are missing

@@ -93,7 +93,7 @@ git_linux()
 # The variants: name, tree, fragments in tools/testing/kernel
 variants()
 {
-	sed '/^#/d; s/\t\t*/\t/g' "$TOP/tools/testing/variants" | cut -f1,2,5
+	sed '/^#/d; s/\t\t*/\t/g' "$TOP/tools/testing/variants" | cut -f1,2,6
 }
 
 variant_line()	# fails for what is no variant

@@ -5,13 +5,14 @@ import collections
 
 from vmlean.env import TOP, die, rows
 
-Variant = collections.namedtuple("Variant", "name tree slower mem fragments")
+Variant = collections.namedtuple("Variant", "name tree slower mem objects fragments")
 
 
 def table():
     """{name: Variant}"""
-    return {name: Variant(name, tree, int(slower), int(mem), fragments)
-            for name, tree, slower, mem, *fragments in rows(f"{TOP}/tools/testing/variants")}
+    path = f"{TOP}/tools/testing/variants"
+    return {name: Variant(name, tree, int(slower), int(mem), int(objects), fragments)
+            for name, tree, slower, mem, objects, *fragments in rows(path)}
 
 
 def find(name):

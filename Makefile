@@ -6,13 +6,16 @@ S	:= $(CURDIR)/scripts
 KDIR	?= /lib/modules/$(shell uname -r)/build
 MODULE	 = $(MAKE) -C "$(KDIR)" M="$(CURDIR)" MO="$(CURDIR)/build/modules"
 JOBS	?= $(shell nproc)
+ifdef BASE
+export BASE
+endif
 export VMLEAN_T0 := $(or $(VMLEAN_T0),$(shell date +%s))
 MAKEFLAGS += --no-print-directory
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help run check shell bench profile apply modules install lint bisect mutants races kcsan \
-	soak fuzz model range stock-results setup kernel series image drift export clean distclean
+	soak fuzz model range stock-results setup kernel series image drift export topics clean distclean
 
 help:		## this text
 	@echo 'vmlean: a patch series for Linux and a module that shows what it saves'
@@ -20,8 +23,10 @@ help:		## this text
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1|\2/p; s/^##  (.*)/|\1/p' $(firstword $(MAKEFILE_LIST)) | \
 		awk -F'|' '{ printf "  %-20s%s\n", $$1 ? "make " $$1 : "", $$2 }'
 	@echo
-	@echo 'The kernel comes from Debian'"'"'s archive; KSRC=/path/to/linux or KTARBALL=file use yours.'
-	@echo 'JOBS=N sets the number of parallel jobs (here: $(JOBS)). Everything made goes to build/.'
+	@echo 'BASE= chooses the kernel: $(notdir $(patsubst %/BASE,%,$(wildcard patches/*/BASE))); the newest is the default.'
+	@echo 'It comes from Debian'"'"'s archive; KSRC=/path/to/linux or KTARBALL=file use yours.'
+	@echo 'JOBS=N sets the number of parallel jobs (here: $(JOBS)). Everything made goes to build/BASE,'
+	@echo 'what another clone can use again to ~/.cache/vmlean.'
 
 # the usual way
 run: series	## boot the patched kernel in QEMU, insert vmlean.ko, show what it saves
@@ -46,7 +51,8 @@ profile: series	## ROW=mmap_munmap/memcg: where the instructions of that row go
 
 # your own kernel
 apply:		## KSRC=/path/to/linux: the series onto your tree (git or plain)
-	@$S/series apply $(if $(KSRC),"KSRC=$(KSRC)")
+##  (TOPICS="vmap guards" for some topics of it)
+	@$S/apply $(if $(KSRC),"KSRC=$(KSRC)")
 
 modules:	## KDIR=/path/to/build: vmlean.ko for any kernel that has the series
 	@[ -e "$(KDIR)/Makefile" ] || { echo "vmlean: error: no kernel build directory $(KDIR) --" \
@@ -60,11 +66,14 @@ install: modules	## KDIR=…: install that vmlean.ko (INSTALL_MOD_PATH is honour
 lint: series	## checkpatch, sparse, kernel-doc, codespell, shellcheck, drift
 	@$S/checks/lint
 
-export: kernel	## write the commits in build/linux-6.18 to patches/6.18
-	@$S/series export
+export: kernel	## write the commits in build/BASE/linux to patches/BASE
+	@$S/export
 
-drift: kernel	## do the commits in build/linux-6.18 and patches/6.18 agree?
-	@$S/series drift
+drift: kernel	## do the commits in build/BASE/linux and patches/BASE agree?
+	@$S/export --check
+
+topics: kernel	## does each choice of topics apply, and each topic build alone?
+	@$S/checks/topics
 
 bisect: series	## build and boot the kernel after each single patch
 	@$S/checks/bisect
@@ -94,7 +103,7 @@ model: setup	## the protocol of the anon_vma flag, checked by spin
 	@$S/checks/model $(if $(FULL),--full)
 
 range: kernel	## apply to and build on every version of the tested range
-	@$S/series range
+	@$S/checks/range
 
 stock-results: series	## record what the kernel's own selftests say on stock
 	@$S/checks/upstream-tests record
@@ -103,11 +112,11 @@ stock-results: series	## record what the kernel's own selftests say on stock
 setup:		## install the Debian packages that are missing
 	@$S/setup
 
-kernel: setup	## get the base kernel, unpack it into build/linux-6.18
+kernel: setup	## get the base kernel, unpack it into build/BASE/linux
 	@$S/kernel
 
-series: kernel	## put patches/6.18 onto build/linux-6.18
-	@$S/series apply
+series: kernel	## put patches/BASE onto build/BASE/linux
+	@$S/apply
 
 image: series	## VARIANT=plain: build that variant and its initramfs
 	@$S/build $(or $(VARIANT),plain)
@@ -116,5 +125,5 @@ image: series	## VARIANT=plain: build that variant and its initramfs
 clean:		## remove what was built; keep trees, tarball and compiler cache
 	@$S/clean
 
-distclean:	## remove build/ altogether; refuses to lose commits of yours
+distclean:	## remove build/BASE altogether; refuses to lose commits of yours
 	@$S/clean all

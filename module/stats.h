@@ -18,48 +18,6 @@
 
 struct seq_file;
 
-/*
- * X(feature, gauge, help, weight of each event)
- *
- * A gauge is a state of now: the weighted sum of events since boot, which no
- * clear changes. Counters themselves are listed in <linux/vmlean.h>.
- */
-#define VMLEAN_GAUGES(X)						\
-	X(vma_recycle, cached, "VMAs in the tasks' caches now",		\
-	  [VMLEAN_vma_recycle_puts] = 1,				\
-	  [VMLEAN_vma_recycle_prepopulated] = 1,			\
-	  [VMLEAN_vma_recycle_hits] = -1,				\
-	  [VMLEAN_vma_recycle_drained] = -1)				\
-	X(anon_name, names, "name objects that exist now",		\
-	  [VMLEAN_anon_name_copies] = 1,				\
-	  [VMLEAN_anon_name_freed] = -1)				\
-	X(anon_name, vmas, "VMAs that have a name now",			\
-	  [VMLEAN_anon_name_shares] = 1,				\
-	  [VMLEAN_anon_name_saturation_copies] = 1,			\
-	  [VMLEAN_anon_name_dropped] = -1)				\
-	X(anon_vma, anon_vmas_avoided,					\
-	  "anon_vmas not allocated, less those that faults then needed", \
-	  VMLEAN_AVOIDED(1, 0, 1))					\
-	X(anon_vma, chains_avoided,					\
-	  "links to anon_vmas not allocated, less those likewise",	\
-	  VMLEAN_AVOIDED(1, 1, 2))					\
-	X(anon_vma, bytes_saved,					\
-	  "the size of both",						\
-	  VMLEAN_AVOIDED(sizeof(struct anon_vma) + sizeof(struct anon_vma_chain), \
-			 sizeof(struct anon_vma_chain),			\
-			 sizeof(struct anon_vma) + 2 * sizeof(struct anon_vma_chain)))
-
-/*
- * What a VMA would have had allocated that a guard flagged, that was copied (by
- * a split or mremap) from one that is flagged, and that a child got.
- */
-#define VMLEAN_AVOIDED(guard, copy, child)				\
-	  [VMLEAN_anon_vma_flagged] = guard,				\
-	  [VMLEAN_anon_vma_upgraded] = -(s16)(guard),			\
-	  [VMLEAN_anon_vma_split] = copy,				\
-	  [VMLEAN_anon_vma_copied] = copy,				\
-	  [VMLEAN_anon_vma_forked] = child
-
 /**
  * struct vmlean_counter - one counter, in the order of enum vmlean_event
  * @feature: its folder; the counters of a feature follow each other

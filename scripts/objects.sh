@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash disable=SC2153
-# Sourced after lib.sh by lint, objcmp and bisect: which files the series
+# Sourced after lib.sh by what builds single objects: which files the series
 # touches and which objects of a build that makes. Never a list by hand.
 
 series_patches()	# full paths, in order
@@ -65,29 +65,41 @@ objects_built()		# objects_built TREE OUT FILE.c...: the .o that OUT's config bu
 	done
 }
 
-# A build directory of its own below build/, whose tree is not the developer's.
-# It looks like build/ from inside: ccache then finds the same objects.
-side_build()		# side_build NAME: sets SIDE; its tree is $SIDE/linux-6.18
+# A build directory of its own below build/BASE, whose tree is not the developer's.
+# It looks like build/BASE from inside: ccache then finds the same objects.
+side_build()		# side_build NAME: sets SIDE; its tree is $SIDE/linux
 {
 	SIDE=$BUILD/$1
-	
 	lock "$1"
 	mkdir -p "$SIDE/out"
 	[ ! -e "$BUILD/base-version" ] || cp "$BUILD/base-version" "$SIDE/"
 	git_linux worktree prune
-	[ -e "$SIDE/${LINUX##*/}/Makefile" ] ||
-		git_linux worktree add -q -f --detach "$SIDE/${LINUX##*/}" "$BASE_TAG" ||
+	[ -e "$SIDE/linux/Makefile" ] ||
+		git_linux worktree add -q -f --detach "$SIDE/linux" "$BASE_TAG" ||
 		die "no worktree in $SIDE" "rm -rf $SIDE"
 }
 
 side_git()
 {
 	GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_NOSYSTEM=1 \
-		git -C "$SIDE/${LINUX##*/}" -c core.hooksPath=/dev/null "$@"
+		git -C "$SIDE/linux" -c core.hooksPath=/dev/null "$@"
 }
 
 side_checkout()		# side_checkout COMMIT: exactly that, whatever was there
 {
 	side_git reset -q --hard "$1"
-	side_git clean -q -fd
+	side_git clean -q -fdx
+}
+
+# What the tree in $SIDE does not have cannot be switched on.
+switch_on()		# switch_on: the lines of vmlean.config that the side tree knows
+{
+	local line sym
+
+	while read -r line; do
+		sym=$(sed -nE 's/^(# )?CONFIG_([A-Z0-9_]+)[= ].*/\2/p' <<< "$line")
+		[ -n "$sym" ] || continue
+		! side_git grep -qE "^(menu)?config $sym\$" -- 'Kconfig*' '*/Kconfig*' ||
+			echo "$line"
+	done < "$PATCHES/config/vmlean.config"
 }

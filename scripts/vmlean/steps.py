@@ -20,8 +20,8 @@ Step = collections.namedtuple("Step", "name lane kind kernel needs command when 
 SETUP = Step("setup", "build", "run", "host", "", "scripts/setup")
 STEPS = [Step(*row) for row in (
     ("kernel", "build", "run", "host", "setup", "scripts/kernel", "each"),
-    ("apply", "build", "run", "host", "kernel", "scripts/series apply", "each"),
-    ("drift", "test", "run", "host", "apply", "scripts/series drift", "each"),
+    ("apply", "build", "run", "host", "kernel", "scripts/apply", "each"),
+    ("drift", "test", "run", "host", "apply", "scripts/export --check", "each"),
     ("counters", "test", "run", "host", "apply", "scripts/checks/counters --check", "each"),
     ("anon-vma-sites", "test", "run", "host", "apply", "scripts/checks/anon-vma-sites", "each"),
     ("lint", "test", "tap", "host", "apply",
@@ -57,11 +57,12 @@ STEPS = [Step(*row) for row in (
      "scripts/boot debug-norcu check@recycle --append vma_recycle=force"),
 
     ("sparse", "build", "tap", "host", "apply", "scripts/checks/lint sparse"),
+    ("topics", "build", "tap", "host", "apply", "scripts/checks/topics"),
     ("objcmp", "build", "tap", "host", "apply", "scripts/checks/objcmp"),
     ("bisect", "build", "tap", "host", "image-plain", "scripts/checks/bisect", "full"),
     ("objcmp-all", "build", "tap", "host", "apply", "scripts/checks/objcmp --all", "full"),
     ("mutants", "build", "tap", "host", "image-plain", "scripts/mutate", "full"),
-    ("range", "build", "run", "host", "apply", "scripts/series range", "full"),
+    ("range", "build", "run", "host", "apply", "scripts/checks/range", "full"),
 )]
 
 

@@ -27,7 +27,7 @@ STEPS = [Step(*row) for row in (
     ("lint", "test", "tap", "host", "apply",
      "scripts/checks/lint checkpatch kernel-doc codespell shellcheck python"),
     ("vma", "test", "tap", "host", "apply", "scripts/checks/vma-tests", "each"),
-    ("vma-mutants", "test", "tap", "host", "vma", "scripts/checks/vma-tests mutants"),
+    ("mutants", "test", "tap", "host", "vma", "scripts/mutate --quick"),
     ("vmap", "test", "tap", "host", "apply", "scripts/checks/vmap-tests check", "each"),
     ("vmap-mutants", "test", "tap", "host", "vmap", "scripts/checks/vmap-tests mutants"),
     ("model", "test", "tap", "host", "setup", "scripts/checks/model"),
@@ -61,7 +61,7 @@ STEPS = [Step(*row) for row in (
     ("objcmp", "build", "tap", "host", "apply", "scripts/checks/objcmp"),
     ("bisect", "build", "tap", "host", "image-plain", "scripts/checks/bisect", "full"),
     ("objcmp-all", "build", "tap", "host", "apply", "scripts/checks/objcmp --all", "full"),
-    ("mutants", "build", "tap", "host", "image-plain", "scripts/mutate", "full"),
+    ("mutants-boot", "build", "tap", "host", "image-plain", "scripts/mutate --boot", "full"),
     ("range", "build", "run", "host", "apply", "scripts/checks/range", "full"),
 )]
 

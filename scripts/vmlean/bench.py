@@ -4,7 +4,9 @@
 import bisect
 import collections
 import fnmatch
+import glob
 import json
+import re
 import subprocess
 import sys
 
@@ -162,8 +164,9 @@ def with_units(title, prefixes, rows):
         for prefix in prefixes for row in rows if row["name"].startswith(prefix)]
 
 
-def readme(rows, facts):
-    """A line for each row, its cgroups side by side; then those that have none."""
+def tables(rows, facts):
+    """Lines of Markdown. A line for each row, its cgroups side by side; then those that
+    have none."""
     by, unit = {row["name"]: row for row in rows}, rows[0]["unit"]
     lines = [f"| {unit} | root: stock | patched | ratio | memcg: stock | patched | ratio |",
              "|---|---:|---:|---:|---:|---:|---:|"]
@@ -187,8 +190,50 @@ def readme(rows, facts):
             lines.append(f"| `{full}` | {number(row['stock'])} | {number(row['patched'])} "
                          f"{cells(by.get(VMAP[2] + full))}{cells(by.get(VMAP[3] + full))}|")
     lines += ["", "; ".join(facts[k] for k in ("kernel", "accel", "compiler", "config")) + "."]
-    subprocess.run([f"{TOP}/scripts/insert", "bench"], input="\n".join(lines), text=True,
-                   check=True)
+    return lines
+
+
+# The rows that README.md shows.
+SHORT = ("vma_pair/*", "mmap_munmap/*", "fork64k/shared", "anon_name_objects/same64k",
+         "vmap_alloc/fit4in1_30k", "guard_objects/anon", "fork_guard/guarded/anon")
+
+
+def chosen(rows, patterns):
+    return [row for pattern in patterns for row in rows
+            if fnmatch.fnmatchcase(row["name"], pattern)]
+
+
+def insert(lines, *where):
+    subprocess.run([f"{TOP}/scripts/insert", *where], input="\n".join(lines), text=True, check=True)
+
+
+NUMBERS = re.compile(r"(^Numbers \(scripts/bench:([^)]*)\)\n-+\n\n).*?(^\(end of numbers\)\n)",
+                     re.M | re.S)
+
+
+def cover_letter(text, rows):
+    """Fill "Numbers (scripts/bench: ROW...)" with what was measured of these rows."""
+    def table(m):
+        lines = [f" {'':32} {'stock':>13} {'patched':>13}"]
+        for row in chosen(rows, m[2].split()):
+            lines.append(f" {row['name']:32} {number(row['stock']):>13} {number(row['patched']):>13}"
+                         + ("" if row["ratio"] is None else f"   {row['ratio']:.3f}"))
+        return m[1] + "\n".join(lines) + "\n" + m[3]
+    return NUMBERS.sub(table, text)
+
+
+def write(rows, facts):
+    """Put the figures wherever they stand: one run makes them all."""
+    insert(tables(rows, facts), "bench", f"Documentation/benchmarks/{env.BASE}.md")
+    if env.BASE == env.bases()[-1]:
+        insert(["| | unit | stock | patched | ratio |", "|---|---|---:|---:|---:|"] + [
+            f"| `{row['name']}` | {row['unit']} {cells(row)}|" for row in chosen(rows, SHORT)]
+            + ["", facts["kernel"] + "; " + facts["accel"] + "."], "bench")
+    for path in glob.glob(f"{PATCHES}/*/cover-letter"):
+        with open(path, encoding="utf-8") as f:
+            text = f.read()
+        with open(path, "w", encoding="utf-8") as f:
+            f.write(cover_letter(text, rows))
 
 
 def gate(rows):

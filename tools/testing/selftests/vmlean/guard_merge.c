@@ -228,7 +228,7 @@ TEST_F(merge, keeps_guards)
 					continue;
 				check_merge(_metadata, variant, l, m, r);
 				/* a flagged VMA merges as one without guards does */
-				if (!flags_here() ||
+				if (!bare_guards() ||
 				    !(*merged)[unguarded(l)][unguarded(m)][unguarded(r)])
 					continue;
 				ASSERT_EQ((*merged)[unguarded(l)][unguarded(m)][unguarded(r)],

@@ -2,8 +2,10 @@
 /*
  * Guard regions of VMAs that have no anon_vma: what the tests of them have in
  * common. What does not need vmlean.ko's counters runs, and passes, on any kernel
- * with guard regions; where one without CONFIG_ANON_VMA_FLAGS behaves differently
- * (EXPECTATIONS()), that is expected of it.
+ * with guard regions; where one behaves differently (EXPECTATIONS()), that is
+ * expected of it. There are three kinds besides a stock 6.18: one that marks such
+ * a VMA in the word of its anon_vma (flags_here()), upstream's with VM_MAYBE_GUARD
+ * (maybe_guard()), and one that has no anon_vma for guards there (option_here()).
  *
  * Pages are written as text, a character for each:
  *	g	guarded
@@ -76,6 +78,55 @@ static struct {
 static inline bool flags_here(void)
 {
 	return *kconfig("CONFIG_ANON_VMA_FLAGS");
+}
+
+static inline bool option_here(void)
+{
+	return *kconfig("CONFIG_GUARD_NO_ANON_VMA");
+}
+
+/* What /proc/self/smaps says after "KEY:" for the VMA that begins at an address. */
+static inline const char *smaps_of(const char *at, const char *key)
+{
+	static char buf[1 << 18], text[256];
+	char head[32], *line;
+
+	if (read_file("/proc/self/smaps", buf, sizeof(buf)) < 0)
+		return "";
+	snprintf(head, sizeof(head), "%lx-", (unsigned long)at);
+	line = strstr(buf, head);
+	snprintf(head, sizeof(head), "\n%s:", key);
+	line = line ? strstr(line, head) : NULL;
+	snprintf(text, sizeof(text), "%s", line ? line + strlen(head) : "");
+	text[strcspn(text, "\n")] = '\0';
+	return text;
+}
+
+/* Upstream's flag, as smaps shows it. */
+static inline bool maybe_guarded(const char *at)
+{
+	return strstr(smaps_of(at, "VmFlags"), " gu");
+}
+
+static inline bool maybe_guard(void)
+{
+	static int known = -1;
+	char *p;
+
+	if (known < 0) {
+		p = mmap(NULL, page, PROT_RW, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		/* not to be merged with what is beside it */
+		mprotect(p, page, PROT_READ | PROT_EXEC);
+		known = !madvise(p, page, MADV_GUARD_INSTALL) && maybe_guarded(p);
+		munmap(p, page);
+	}
+	return known;
+}
+
+/* Has a VMA of this test that has guards, and nothing else, no anon_vma? */
+static inline bool bare_guards(void)
+{
+	return flags_here() || option_here() || (map.backing != ANON && maybe_guard());
 }
 
 /* A kernel that checks all it does takes a tenth of a second for a fork. */

@@ -13,7 +13,12 @@
  *   faulter	a write fault, under the per-VMA lock or mmap_lock (with FAULTS=1)
  *   forker	a fork (with FORKS=1), whose child keeps what it got
  *   retractor	khugepaged, which wants to free RETRACTS page tables, of the parent or of the child
- *   merger	a merge, which may fail at each of its allocations (with VMAS=2)
+ *   merger	a merge, which may fail at each of its allocations (with VMAS=2); VMA 0 grows over
+ *		VMA 1, or with LEFTWARD the other way round
+ *   collapser	collapse_pte_mapped_thp(), which frees a page table of the parent (COLLAPSES=1)
+ *   uffd	an ioctl of userfaultfd: a page, or poison where no anon_vma is needed (UFFDS=1)
+ *   zapper	MADV_DONTNEED, which frees an empty page table at once: PT_RECLAIM (ZAPS=1)
+ *   mover	mremap() of VMA 0, and all page tables with it; or MREMAP_DONTUNMAP (MOVES=1)
  *
  * Each look at what others change meanwhile is a step of its own, and so is each change. A lock is
  * a guard that blocks. With FAIR, a writer who waits for mmap_lock keeps new readers out, as an
@@ -22,13 +27,13 @@
  * What must hold:
  *
  *   P1	while fork runs, no marker is in a VMA whose word is 0; in the child's there is never one
- *   P2	nothing but MADV_GUARD_REMOVE takes a marker away, from the parent or the child: not
- *	retract; the others write only to a pte that has none
+ *   P2	nothing but MADV_GUARD_REMOVE takes a guard away, from the parent or the child: not
+ *	who frees a page table; the others write only to a pte that has none
  *   P3	the child has each marker of the parent; while fork fills its page table, that stays
  *   P4	no deadlock, no endless loop (spin's own checks: invalid end states, cycles)
  *   P5	flag and pointer are in a word at once within a merge only
  *   P6	an anonymous page is only where there is an anon_vma
- *   P7	when all is quiet, MADV_GUARD_REMOVE of everything leaves no flag
+ *   P7	when all is quiet, MADV_GUARD_REMOVE of everything leaves no flag, but for poison
  *
  * MUTANT_... is the protocol with one mistake, which spin must find; with ONLY=n it looks only for
  * Pn. VARIANT_... lacks a part that nothing of the above needs. REACH=n turns the question round:
@@ -56,8 +61,23 @@
 #ifndef RETRACTS
 #define RETRACTS	1
 #endif
+#ifndef COLLAPSES
+#define COLLAPSES	0
+#endif
+#ifndef UFFDS
+#define UFFDS		0
+#endif
+#ifndef ZAPS
+#define ZAPS		0
+#endif
+#ifndef MOVES
+#define MOVES		0
+#endif
 
-/* Pages and VMAs of the parent are 0 and 1, those of the child 2 and 3. */
+/*
+ * Pages and VMAs of the parent are 0 and 1, those of the child 2 and 3. With MOVES the pages are
+ * under one page table and in one VMA, there is no fork, and VMA 2 is what mremap() makes of it.
+ */
 #define CHILD		2
 #define NO_VMA		7
 
@@ -65,7 +85,6 @@
 #define UNFAULTED	1		/* ANON_VMA_UNFAULTED */
 #define POINTER		2		/* any struct anon_vma: neighbours share theirs */
 #define masked(word)	((word) & POINTER)
-#define cmpxchg(w, old, new)	w = (w == (old) -> (new) : w)
 
 byte word[4];
 
@@ -73,14 +92,21 @@ byte word[4];
 #define NONE		0
 #define GUARD		1		/* a marker */
 #define PAGE		2		/* an anonymous page */
+#define POISON		3		/* another marker, which nobody need keep */
+#define is_marker(pte)	((pte) == GUARD || (pte) == POISON)
 
 byte pte[4];
 
 /* Which VMA is a page in? Changes under mmap_lock and i_mmap_rwsem, both held for write. */
 byte vma_of[4];
 
+#if MOVES > 0
+#define first_page(v)	(v)
+#define last_page(v)	((v) + 1)
+#else
 #define first_page(v)	(vma_of[0] == (v) -> 0 : 1)
 #define last_page(v)	(vma_of[1] == (v) -> 1 : 0)
+#endif
 
 /* The page table of a page; its entry in the pmd, which is not none; another page in that table */
 #if TABLES == 1
@@ -114,8 +140,15 @@ bit i_mmap;
 /* mmap_lock of the parent, and the locks of its VMAs */
 byte mmap_readers;
 bit mmap_writer;
+#if MOVES > 0
+byte vma_readers[3];
+bit vma_writer[3];
+#define vma_end_write_all()	d_step { vma_writer[0] = 0; vma_writer[2] = 0 }
+#else
 byte vma_readers[2];
 bit vma_writer[2];
+#define vma_end_write_all()	d_step { vma_writer[0] = 0; vma_writer[1] = 0 }
+#endif
 
 #ifdef FAIR
 byte mmap_waiting;
@@ -140,13 +173,13 @@ inline mmap_write_lock()
 /* The locks of all VMAs end first: vma_end_write_all(). */
 inline mmap_write_unlock()
 {
-	d_step { vma_writer[0] = 0; vma_writer[1] = 0 }
+	vma_end_write_all();
 	mmap_writer = 0
 }
 
 inline mmap_write_downgrade()
 {
-	d_step { vma_writer[0] = 0; vma_writer[1] = 0 }
+	vma_end_write_all();
 	d_step { mmap_writer = 0; mmap_readers++ }
 }
 
@@ -187,19 +220,48 @@ inline pte_alloc(p)
 	fi
 }
 
+#define all_none(p)	(pte[p] == NONE && pte[neighbour(p)] == NONE)
+#define no_guard(p)	(pte[p] != GUARD && pte[neighbour(p)] != GUARD)
+
+/* The pmd is cleared, and with it go all entries. */
+inline free_table(p)
+{
+	atomic {
+		must_hold(2, p2, no_guard(p));
+		pmd(p) = 0;
+		pte[p] = NONE;
+		pte[neighbour(p)] = NONE
+	}
+}
+
 /* ---- MADV_GUARD_INSTALL of the pages from lo to hi ---- */
 
-/* Once for each VMA: the flag, unless there is a flag or a pointer. A full barrier. */
+/*
+ * Once for each VMA: the flag, unless there is a flag or a pointer. To look and to store are two
+ * steps, so that page_table_lock must make one of them.
+ */
 inline set_unfaulted(at)
 {
 	if
 	:: (page == at || vma_of[at] != vma) && word[vma] == 0 ->
-#ifdef MUTANT_INSTALL_STORE
-		word[vma] = UNFAULTED
-#elif defined(MUTANT_INSTALL_SET_BIT)
+#ifdef MUTANT_INSTALL_SET_BIT
 		word[vma] = word[vma] | UNFAULTED
+#elif defined(MUTANT_INSTALL_STORE)
+		lock(page_table_lock);
+		word[vma] = UNFAULTED;
+		unlock(page_table_lock)
+#elif defined(MUTANT_INSTALL_NO_LOCK)
+		if
+		:: word[vma] == 0 -> word[vma] = UNFAULTED
+		:: else
+		fi
 #else
-		cmpxchg(word[vma], 0, UNFAULTED)
+		lock(page_table_lock);
+		if
+		:: word[vma] == 0 -> word[vma] = UNFAULTED
+		:: else
+		fi;
+		unlock(page_table_lock)
 #endif
 	:: else
 	fi
@@ -215,10 +277,10 @@ inline guard_install()
 walk:		pte_alloc(page);
 		if
 		:: atomic { !ptl(page) && !pmd(page) -> goto walk }	/* retracted meanwhile */
-		:: atomic { !ptl(page) && pmd(page) && pte[page] == PAGE ->
+		:: atomic { !ptl(page) && pmd(page) && pte[page] > GUARD ->
 			pte[page] = NONE;			/* zap_page_range_single() */
 			goto walk }
-		:: atomic { !ptl(page) && pmd(page) && pte[page] != PAGE -> pte[page] = GUARD }
+		:: atomic { !ptl(page) && pmd(page) && pte[page] <= GUARD -> pte[page] = GUARD }
 		fi;
 #ifdef MUTANT_FLAG_AFTER_MARKER
 		set_unfaulted(hi);
@@ -231,52 +293,53 @@ walk:		pte_alloc(page);
 /* ---- MADV_GUARD_REMOVE of the pages from lo to hi ---- */
 
 /*
- * Page is the last of its VMA, whose first is in the range, too, and the VMA is flagged. Whoever
- * installs or faults must be kept out. What was true before mmap_lock was dropped may have changed.
+ * VMAs that are wholly in the range were flagged, and have lost all guards. Whoever installs or
+ * faults must be kept out. What was true before mmap_lock was dropped may have changed.
  */
 inline clear_unfaulted()
 {
-	atomic { first = first_page(vma); last = page }
 #ifndef MUTANT_CLEAR_UNDER_READ_LOCK
 	mmap_read_unlock();
 	mmap_write_lock();
 #endif
-	atomic { vma = vma_of[first]; page = first }
-	if
-#ifndef MUTANT_CLEAR_STALE_RANGE
-	:: first_page(vma) != first || last_page(vma) != last		/* merged meanwhile */
-#endif
-#ifndef MUTANT_CLEAR_STALE_FLAG
-	:: word[vma] != UNFAULTED
-#endif
-	:: else ->
-#if !defined(MUTANT_CLEAR_UNDER_READ_LOCK) && !defined(VARIANT_CLEAR_NO_VMA_LOCK)
-		vma_start_write(vma);
-#endif
-		clean = true;
-#ifndef MUTANT_CLEAR_WITHOUT_PROOF
-		do
-		:: atomic { page <= last && clean && !ptl(page) ->
-			clean = (pte[page] != GUARD);
-			page++ }
-		:: page > last || !clean -> break
-		od;
-#endif
+	page = lo;
+	do
+	:: page <= hi ->
+		atomic { vma = vma_of[page]; last = last_page(vma) }
 		if
-#ifdef MUTANT_CLEAR_STALE_FLAG
-		:: clean -> word[vma] = 0
-#else
-		:: clean ->
-			cmpxchg(word[vma], UNFAULTED, 0) note(cleared = (word[vma] == 0))
+#if MOVES > 0
+		:: vma == NO_VMA -> last = page				/* moved meanwhile */
 #endif
-		:: else
+		:: vma != NO_VMA && (first_page(vma) < lo || last > hi)	/* merged meanwhile */
+#ifndef MUTANT_CLEAR_STALE_FLAG
+		:: vma != NO_VMA && word[vma] != UNFAULTED
+#endif
+		:: else ->
+#if !defined(MUTANT_CLEAR_UNDER_READ_LOCK) && !defined(VARIANT_CLEAR_NO_VMA_LOCK)
+			vma_start_write(vma);
+#endif
+			clean = true;
+#ifndef MUTANT_CLEAR_WITHOUT_PROOF
+			do
+			:: atomic { page <= last && clean && !ptl(page) ->
+				clean = !is_marker(pte[page]);
+				page++ }
+			:: page > last || !clean -> break
+			od;
+#endif
+			if
+			:: clean -> word[vma] = 0 note(cleared = true)
+			:: else
+			fi;
+			clean = false
 		fi;
-		clean = false
-	fi;
+		page = last + 1
+	:: else -> break
+	od;
 #ifndef MUTANT_CLEAR_UNDER_READ_LOCK
 	mmap_write_downgrade();
 #endif
-	atomic { page = last; first = 0; last = 0 }
+	atomic { last = 0; unflag = 0 }
 }
 
 inline guard_remove()
@@ -286,21 +349,25 @@ inline guard_remove()
 		pte[page] = (pte[page] == GUARD -> NONE : pte[page]);
 		vma = vma_of[page] }
 		if
-#ifndef MUTANT_CLEAR_NEVER
 		:: page == last_page(vma) && first_page(vma) >= lo && word[vma] == UNFAULTED ->
-			clear_unfaulted()
-#endif
+			unflag = true
 		:: else
 		fi;
 		page++
 	:: page > hi -> break
-	od
+	od;
+#ifndef MUTANT_CLEAR_NEVER
+	if
+	:: unflag -> clear_unfaulted()
+	:: else
+	fi
+#endif
 }
 
 proctype madviser()
 {
-	byte calls, lo, hi, page, vma, first, last;
-	bit clean;
+	byte calls, lo, hi, page, vma, last;
+	bit clean, unflag;
 
 	do
 	:: calls < CALLS ->
@@ -311,6 +378,12 @@ proctype madviser()
 			:: hi = 1
 			:: hi = 1; lo = 1
 			fi;
+#if MOVES > 0
+			if
+			:: vma_of[0] != NO_VMA
+			:: vma_of[2] != NO_VMA -> lo = lo + 2; hi = hi + 2
+			fi;
+#endif
 			page = lo;
 			calls++;
 			if
@@ -333,6 +406,18 @@ done:		atomic { mmap_read_unlock(); lo = 0; hi = 0; page = 0; vma = 0 }
 #else
 #define prepared(word)	(masked(word) != 0)
 #endif
+
+/* __anon_vma_prepare(): under the lock it looks again. */
+inline anon_vma_prepare()
+{
+	lock(page_table_lock);
+	if
+	:: atomic { masked(word[vma]) == 0 note(replaced = (word[vma] == UNFAULTED)) }
+		word[vma] = POINTER
+	:: else
+	fi;
+	unlock(page_table_lock)
+}
 
 #if FAULTS > 0
 proctype faulter()
@@ -374,14 +459,7 @@ again:	if
 #endif
 	:: !vma_locked
 	fi;
-	/* __anon_vma_prepare() */
-	lock(page_table_lock);
-	if
-	:: atomic { masked(word[vma]) == 0 note(replaced = (word[vma] == UNFAULTED)) }
-		word[vma] = POINTER
-	:: else
-	fi;
-	unlock(page_table_lock);
+	anon_vma_prepare();
 	if
 	:: vma_locked -> mmap_read_unlock()
 	:: else
@@ -396,6 +474,167 @@ map:	pte_alloc(page);
 	:: vma_locked -> vma_readers[vma]--
 	:: else -> mmap_read_unlock()
 	fi
+}
+#endif
+
+/* ---- userfaultfd ---- */
+
+#if UFFDS > 0
+proctype uffd()
+{
+	byte page, vma, what;
+
+	if
+	:: page = 0
+	:: page = 1
+	fi;
+	mmap_read_lock();
+	vma = vma_of[page];
+	if
+	:: what = POISON		/* UFFDIO_POISON of what is shared */
+	:: what = PAGE			/* all others, and private: uffd_lock_vma() */
+		if
+		:: !masked(word[vma]) -> anon_vma_prepare()
+		:: else
+		fi
+	fi;
+map:	pte_alloc(page);
+	if
+	:: atomic { !ptl(page) && !pmd(page) -> goto map }
+	:: atomic { !ptl(page) && pmd(page) -> pte[page] = (pte[page] == NONE -> what : pte[page]) }
+	fi;
+	mmap_read_unlock()
+}
+#endif
+
+/* ---- MADV_DONTNEED of a whole page table, CONFIG_PT_RECLAIM ---- */
+
+#if ZAPS > 0
+proctype zapper()
+{
+	byte page, vma;
+	bit all;
+
+	/* one VMA has all of the table */
+	atomic { vma_of[neighbour(page)] == vma_of[page] && !vma_writer[vma_of[page]] ->
+		vma = vma_of[page];
+		vma_readers[vma]++ }
+	lock(ptl(page));
+	if
+	:: pmd(page) ->
+		atomic {	/* zap_pte_range(): guards stay */
+			all = no_guard(page);
+			pte[page] = (pte[page] == GUARD -> GUARD : NONE);
+			pte[neighbour(page)] = (pte[neighbour(page)] == GUARD -> GUARD : NONE) }
+		if
+		:: all && !pml(page) ->		/* try_get_and_clear_pmd(); a trylock may fail */
+			free_table(page);
+			unlock(ptl(page))
+		:: all ->			/* try_to_free_pte() */
+			unlock(ptl(page));
+			lock(pml(page));
+			lock(ptl(page));
+			if
+#ifdef MUTANT_ZAP_BLIND
+			:: pmd(page) -> free_table(page)
+#else
+			:: pmd(page) && all_none(page) -> free_table(page)
+#endif
+			:: else
+			fi;
+			unlock(ptl(page));
+			unlock(pml(page))
+		:: !all -> unlock(ptl(page))
+		fi
+	:: else -> unlock(ptl(page))
+	fi;
+	vma_readers[vma]--
+}
+#endif
+
+/* ---- collapse_pte_mapped_thp(): of a file, so pages of it are NONE here ---- */
+
+#if COLLAPSES > 0
+proctype collapser()
+{
+	byte page;
+	bit all;
+
+	mmap_read_lock();
+	if
+	:: vma_of[neighbour(page)] == vma_of[page] && pmd(page) ->
+		/* steps 1 and 2: whatever is none of its pages stops it; the others are cleared */
+		atomic { !ptl(page) -> all = pmd(page) && all_none(page) }
+		/* step 3, without PTL; step 4 */
+		if
+		:: all ->
+			lock(pml(page));
+			lock(ptl(page));
+			if
+#ifdef MUTANT_COLLAPSE_BLIND		/* 6.18.15: pmd_same() only */
+			:: pmd(page) -> free_table(page)
+#else
+			:: pmd(page) && all_none(page) -> free_table(page)
+#endif
+			:: else
+			fi;
+			unlock(ptl(page));
+			unlock(pml(page))
+		:: else
+		fi
+	:: else
+	fi;
+	mmap_read_unlock()
+}
+#endif
+
+/* ---- mremap() of VMA 0 ---- */
+
+#if MOVES > 0
+proctype mover()
+{
+	byte page;
+	bit guards[2], dontunmap;
+
+	mmap_write_lock();
+	vma_start_write(0);
+	guards[0] = (pte[0] == GUARD);
+	guards[1] = (pte[1] == GUARD);
+	/* copy_vma(): from here on khugepaged can find it */
+#ifdef MUTANT_MOVE_UNFLAGGED
+	word[2] = masked(word[0]);
+#else
+	word[2] = word[0];
+#endif
+	vma_writer[2] = 1;
+	atomic { !i_mmap -> vma_of[2] = 2; vma_of[3] = 2 }
+	if
+	:: dontunmap = 0
+	:: dontunmap = 1
+#ifdef MUTANT_DONTUNMAP_EARLY
+		; word[0] = 0
+#endif
+	fi;
+	/* move_ptes(), or all of a table at once */
+	do
+	:: page < 2 && pmd(page) ->
+		pte_alloc(2 + page);
+		if
+		:: atomic { !ptl(page) && !ptl(2 + page) && pmd(page) && pmd(2 + page) ->
+			pte[2 + page] = pte[page];
+			pte[page] = NONE;
+			page++ }
+		:: !pmd(page) || !pmd(2 + page)		/* again */
+		fi
+	:: else -> break
+	od;
+	must_hold(3, p3, (!guards[0] || pte[2] == GUARD) && (!guards[1] || pte[3] == GUARD));
+	if
+	:: dontunmap						/* dontunmap_complete() */
+	:: else -> atomic { !i_mmap -> vma_of[0] = NO_VMA; vma_of[1] = NO_VMA }
+	fi;
+	word[0] = 0;
+	mmap_write_unlock()
 }
 #endif
 
@@ -448,7 +687,7 @@ proctype forker()
 	do
 	:: page < 2 ->
 		if
-		:: fork_markers_only(vma_of[page]) && pte[page] == GUARD ->
+		:: fork_markers_only(vma_of[page]) && is_marker(pte[page]) ->
 			pte_alloc(CHILD + page);
 			atomic { !ptl(CHILD + page) ->
 				must_hold(3, p3, pmd(CHILD + page) && pmd(page));
@@ -495,7 +734,7 @@ proctype retractor()
 		atomic {
 			!i_mmap -> i_mmap = 1;
 			if
-			:: page = 0
+			:: vma_of[0] != NO_VMA -> page = 0
 			:: vma_of[2] != NO_VMA -> page = 2
 #if TABLES > 1
 			:: page = 1
@@ -512,13 +751,8 @@ proctype retractor()
 			:: pmd(page) ->
 				lock(ptl(page));
 				if
-				:: second_check(vma) -> atomic {	/* pmdp_collapse_flush() */
-					must_hold(2, p2, pte[page] != GUARD);
-					must_hold(2, p2, pte[neighbour(page)] != GUARD);
-					pmd(page) = 0;
-					pte[page] = NONE;
-					pte[neighbour(page)] = NONE
-					note(retracted = cleared) }
+				:: second_check(vma) ->		/* pmdp_collapse_flush() */
+					free_table(page) note(retracted = cleared)
 				:: else
 				fi;
 				unlock(ptl(page))
@@ -533,10 +767,15 @@ proctype retractor()
 }
 #endif
 
-/* ---- a merge: VMA 0 grows over VMA 1 ---- */
+/* ---- a merge: VMA 0 grows over VMA 1, or the other way round ---- */
 
+#ifdef LEFTWARD
+#define DST	1
+#define SRC	0
+#else
 #define DST	0
 #define SRC	1
+#endif
 
 #if VMAS > 1
 proctype merger()
@@ -573,11 +812,11 @@ proctype merger()
 		if
 		:: masked(word[DST]) -> word[DST] = POINTER
 #ifndef MUTANT_MERGE_MASKED
-		:: word[DST] == 0 && word[SRC] == UNFAULTED -> cmpxchg(word[DST], 0, UNFAULTED)
+		:: word[DST] == 0 && word[SRC] == UNFAULTED -> word[DST] = UNFAULTED
 #endif
 		:: else
 		fi;
-		atomic { !i_mmap -> vma_of[1] = DST }
+		atomic { !i_mmap -> vma_of[SRC] = DST }
 		word[SRC] = 0	/* freed */
 	fi;
 	merging = 0;
@@ -590,6 +829,7 @@ proctype merger()
 #define unflagged(p)	(pte[p] == GUARD && word[vma_of[p]] == 0)
 #define unmapped(p)	(pte[p] == PAGE && !masked(word[vma_of[p]]))
 #define both(v)		(word[v] == (POINTER | UNFAULTED))
+#define no_flag_but_poison(p)	(word[vma_of[p]] != UNFAULTED || pte[0] == POISON || pte[1] == POISON)
 
 /* Blocks for ever, unless something does not hold. */
 proctype monitor()
@@ -597,7 +837,7 @@ proctype monitor()
 end:	if
 	:: atomic { checked(1) && (forking && (unflagged(0) || unflagged(1)) || unflagged(2) ||
 		unflagged(3)) -> p1 = 0; assert(p1) }
-	:: atomic { checked(5) && (!merging && both(0) || both(1) || both(2) || both(3)) ->
+	:: atomic { checked(5) && (!merging && both(DST) || both(SRC) || both(2) || both(3)) ->
 		p5 = 0; assert(p5) }
 	:: atomic { checked(6) && (unmapped(0) || unmapped(1) || unmapped(2) || unmapped(3)) ->
 		p6 = 0; assert(p6) }
@@ -607,8 +847,8 @@ end:	if
 /* Starts all, and is the last one: MADV_GUARD_REMOVE of everything, in peace. */
 init
 {
-	byte lo, hi, page, vma, first, last;
-	bit clean;
+	byte lo, hi, page, vma, last;
+	bit clean, unflag;
 
 	atomic {
 		vma_of[1] = VMAS - 1;
@@ -630,6 +870,18 @@ init
 #if RETRACTS > 0
 		run retractor();
 #endif
+#if UFFDS > 0
+		run uffd();
+#endif
+#if ZAPS > 0
+		run zapper();
+#endif
+#if COLLAPSES > 0
+		run collapser();
+#endif
+#if MOVES > 0
+		run mover();
+#endif
 #if VMAS > 1
 		run merger()
 #endif
@@ -647,13 +899,21 @@ init
 #elif REACH == 5	/* the flag came from the VMA that was merged, and its marker is there */
 		r = !(vma_of[1] == DST && word[DST] == UNFAULTED && pte[0] != GUARD &&
 			pte[1] == GUARD);
+#elif REACH == 6	/* what was moved is as it was */
+		r = !(vma_of[0] == NO_VMA && word[2] == UNFAULTED && pte[2] == GUARD);
 #endif
 		assert(r);
 		assert(!mmap_writer && mmap_readers == 1 && !i_mmap && !page_table_lock &&
 			!vma_writer[0] && !vma_writer[1] && vma_readers[0] + vma_readers[1] == 0);
 		hi = 1
+#if MOVES > 0
+		; if
+		:: vma_of[0] == NO_VMA -> lo = 2; hi = 3; page = 2
+		:: else
+		fi
+#endif
 	}
 	guard_remove();
 	mmap_read_unlock();
-	must_hold(7, p7, word[0] != UNFAULTED && word[vma_of[1]] != UNFAULTED)
+	must_hold(7, p7, no_flag_but_poison(lo) && no_flag_but_poison(hi))
 }

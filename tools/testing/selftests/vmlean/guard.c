@@ -407,6 +407,27 @@ TEST_F(guard, dontfork)
 	EXPECT_TRUE(kept(AT, "g.wg.g"));
 }
 
+/* A child maps something where it has a hole: no guard of the parent's is there. */
+TEST_F(guard, dontfork_between)
+{
+	ASSERT_TRUE(lay(AT, "ggggggg"));
+	ASSERT_EQ(0, madvise(AT + 2 * page, 3 * page, MADV_DONTFORK));
+	for (int i = 0; i < 2; i++) {
+		pid_t pid = fork();
+
+		if (!pid) {
+			bool ok = as_laid("the child", AT, AT, "gg---gg");
+
+			ok &= put(AT + 2 * page, 3);
+			_exit(!(as_laid("the child with a new mapping", AT, AT, "ggrrrgg") && ok));
+		}
+		EXPECT_TRUE(succeeds(pid));
+		/* alone, and with other VMAs in the hole */
+		ASSERT_EQ(0, mprotect(AT + 3 * page, page, PROT_READ));
+	}
+	EXPECT_TRUE(as_laid("the parent", AT, AT, "ggggggg"));
+}
+
 TEST_F(guard, mlock)
 {
 	ASSERT_TRUE(lay(AT, "g.wg"));

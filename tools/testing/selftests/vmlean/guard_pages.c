@@ -4,6 +4,7 @@
  * there by userfaultfd, merged by KSM or collapsed; and what only anonymous memory
  * has.
  */
+#include <pthread.h>
 #include <sys/swap.h>
 
 #include "guard_util.h"
@@ -351,6 +352,57 @@ TEST_F(uffd, write_protect)
 	EXPECT_TRUE(kept(p, "ggzzzz"));
 }
 
+/* A child that is watched, too: each fork waits until somebody has taken its descriptor. */
+static void *uffd_fork_event(void *arg)
+{
+	struct uffd_msg msg;
+
+	if (read(*(int *)arg, &msg, sizeof(msg)) != sizeof(msg) || msg.event != UFFD_EVENT_FORK)
+		return NULL;
+	*(int *)arg = msg.arg.fork.ufd;
+	return arg;
+}
+
+TEST_F(uffd, write_protect_in_child)
+{
+	int fd = uffd_open_with(UFFD_FEATURE_EVENT_FORK, 0), childs = fd;
+	pthread_t thread;
+	void *taken;
+	char *p = AT;
+	pid_t pid;
+
+	if (fd < 0)
+		SKIP(return, "no userfaultfd with UFFD_FEATURE_EVENT_FORK");
+	/* guarded, and a page that is there; neighbours of which fork copies guards only */
+	ASSERT_TRUE(put(p, 2));
+	ASSERT_EQ(0, guard(p, 1));
+	ASSERT_TRUE(put_prot(p + 2 * page, 4, PROT_RW | PROT_EXEC));
+	ASSERT_EQ(0, guard(p + 2 * page, 1));
+	ASSERT_TRUE(put(p + 6 * page, 2));
+	ASSERT_EQ(0, guard(p + 7 * page, 1));
+	ASSERT_EQ(0, look(p + 3 * page));
+	ASSERT_EQ(0, uffd_register(fd, p + 2 * page, 4, UFFDIO_REGISTER_MODE_WP));
+	ASSERT_EQ(0, uffd_protect(fd, p + 2 * page, 4, true));
+	ASSERT_EQ(POISONED, poke(p + 3 * page, 1));
+
+	ASSERT_EQ(0, pthread_create(&thread, NULL, uffd_fork_event, &childs));
+	pid = fork();
+	if (!pid) {
+		bool ok = as_laid("the child", p, p, "gzgzzzzg");
+
+		/* what was there, and what was not */
+		ok &= poke(p + 3 * page, 1) == POISONED;
+		ok &= poke(p + 4 * page, 1) == POISONED;
+		_exit(!ok);
+	}
+	pthread_join(thread, &taken);
+	EXPECT_EQ(&childs, taken);
+	EXPECT_TRUE(succeeds(pid));
+	close(childs);
+	EXPECT_EQ(POISONED, poke(p + 3 * page, 1));
+	close(fd);
+}
+
 /* Pages that become one with others. */
 #define KSM	"/sys/kernel/mm/ksm/"
 
@@ -583,6 +635,22 @@ TEST_F(huge, guard_survives_collapse)
 		EXPECT_EQ(9, look(self->a + 8 * page));
 		EXPECT_EQ(0, look(self->a + 511 * page));
 	}
+}
+
+/* To look whether a guard is left splits nothing. */
+TEST_F(huge, remove_beside_huge_page)
+{
+	char *second = self->a + HUGE;
+
+	ASSERT_TRUE(huge_file(self->a, 2));
+	ASSERT_EQ(0, madvise(self->a, 2 * HUGE, MADV_COLLAPSE));
+	ASSERT_EQ(4096, atol(smaps_of(self->a, "ShmemPmdMapped")));
+	ASSERT_EQ(0, guard(second + 3 * page, 1));
+	ASSERT_EQ(2048, atol(smaps_of(self->a, "ShmemPmdMapped")));
+	ASSERT_EQ(0, unguard(self->a, 2 * HUGE / page));
+	EXPECT_EQ(2048, atol(smaps_of(self->a, "ShmemPmdMapped")));
+	EXPECT_TRUE(touch_all(self->a));
+	EXPECT_EQ(5, look(second + 4 * page));
 }
 
 /* What only anonymous memory has. */

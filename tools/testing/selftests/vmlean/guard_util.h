@@ -498,18 +498,23 @@ static inline bool many_laid(void)
 }
 
 /* A signal for a page that is missing: nobody need wait for it. */
-static inline int uffd_open(void)
+static inline int uffd_open_with(unsigned long long features, int flags)
 {
-	struct uffdio_api api = { .api = UFFD_API, .features = UFFD_FEATURE_SIGBUS |
+	struct uffdio_api api = { .api = UFFD_API, .features = features | UFFD_FEATURE_SIGBUS |
 		UFFD_FEATURE_MISSING_SHMEM | UFFD_FEATURE_PAGEFAULT_FLAG_WP |
 		UFFD_FEATURE_WP_HUGETLBFS_SHMEM | UFFD_FEATURE_WP_UNPOPULATED |
 		UFFD_FEATURE_POISON | UFFD_FEATURE_MOVE };
-	int fd = syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
+	int fd = syscall(SYS_userfaultfd, O_CLOEXEC | flags);
 
 	/* nothing is missing from a file that has pages */
 	if (map.fd >= 0 && (ftruncate(map.fd, 0) || ftruncate(map.fd, FILE_PAGES * page)))
 		return -1;
 	return fd < 0 || ioctl(fd, UFFDIO_API, &api) ? -1 : fd;
+}
+
+static inline int uffd_open(void)
+{
+	return uffd_open_with(0, O_NONBLOCK);
 }
 
 static inline int uffd_register(int fd, char *at, size_t pages, int mode)

@@ -412,6 +412,84 @@ TEST_F(failure, fork_nproc)
 	EXPECT_EQ(0, status);
 }
 
+#define REFILLS	20
+
+/* No pipe here: its pages are charged, too. */
+static void fill_up_and_call(void)
+{
+	char *p;
+	int i;
+
+	/* With nobody to kill, what does not fit fails. */
+	if (write_file("/proc/self/oom_score_adj", "-1000") || cg_enter("fail"))
+		_exit(1);
+	/* no swap file where the kernel has no swap */
+	cg_write("fail", "memory.swap.max", "0");
+	p = map_at(TO, 2);
+	if (!p || cg_write("fail", "memory.max", "%ld", cg_charge("fail") + (64L << 10)))
+		_exit(2);
+	for (;;) {
+		for (i = 0; map_at(FAR_AWAY + 2 * i * page, 1) || errno == EEXIST; i++)
+			;
+		if (errno != ENOMEM)
+			_exit(3);
+		raise(SIGSTOP);
+		/* changes all of a mapping: needs no VMA */
+		for (i = 0; i < REFILLS; i++)
+			if (mprotect(p, 2 * page, i % 2 ? PROT_RW : PROT_READ))
+				_exit(4);
+		raise(SIGSTOP);
+	}
+}
+
+/*
+ * In a cgroup that is full, with nothing to reclaim. A call that needs no VMA is
+ * not to be killed for the one that it would like to have at hand: the refill
+ * reclaims ("max"), and gives up before the OOM killer ("oom").
+ */
+TEST_F(failure, refill_kills_nobody)
+{
+	long max = 0, oom = 0, max2, oom2;
+	int try, status;
+	pid_t pid;
+
+	if (!recycling())
+		SKIP(return, "VMAs are not recycled");
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid)
+		fill_up_and_call();
+	/* RCU may have given back a VMA meanwhile, which is cached then: try again */
+	for (try = 0; try < 5; try++) {
+		ASSERT_EQ(pid, waitpid(pid, &status, WUNTRACED));
+		ASSERT_TRUE(WIFSTOPPED(status)) {
+			TH_LOG("status %#x", status);
+		}
+		max = cg_read("fail", "memory.events", "max");
+		oom = cg_read("fail", "memory.events", "oom");
+		ASSERT_EQ(0, kill(pid, SIGCONT));
+		ASSERT_EQ(pid, waitpid(pid, &status, WUNTRACED));
+		ASSERT_TRUE(WIFSTOPPED(status)) {
+			TH_LOG("status %#x", status);
+		}
+		max2 = cg_read("fail", "memory.events", "max");
+		oom2 = cg_read("fail", "memory.events", "oom");
+		EXPECT_LT(0, oom);		/* the test can see one */
+		EXPECT_EQ(oom, oom2) {
+			TH_LOG("OOM killer called %ld times for calls that need no memory",
+			       oom2 - oom);
+		}
+		TH_LOG("\"max\" %ld times for %d refills", max2 - max, REFILLS);
+		/* one reclaim, and one more with what CPUs had in stock */
+		if (max2 - max >= REFILLS && max2 - max <= 2 * REFILLS)
+			break;
+		ASSERT_EQ(0, kill(pid, SIGCONT));
+	}
+	EXPECT_LT(try, 5);
+	kill(pid, SIGKILL);
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+}
+
 static void touch_forever(void)
 {
 	char *p = mmap(NULL, 256UL << 20, PROT_RW, MAP_PRIVATE | MAP_ANONYMOUS |

@@ -236,4 +236,10 @@ TEST(mappings_that_stay)
 	stats_close(stats);
 }
 
+/* Or changing the middle of a mapping and back would not be served. */
+TEST(default_depth)
+{
+	EXPECT_LE(3, atoi(kconfig("CONFIG_VMA_RECYCLE_DEPTH")));
+}
+
 TEST_HARNESS_MAIN

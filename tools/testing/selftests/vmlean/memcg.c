@@ -193,6 +193,50 @@ TEST_F(memcg, cgroup_removed)
 	}
 }
 
+/*
+ * The memory controller is switched off and on over a task: its memory cgroup
+ * goes offline, what is charged to it becomes its parent's, and so does the task.
+ */
+static void *map_and_unmap(void *arg)
+{
+	int *stop = arg, err = 0;
+
+	while (!__atomic_load_n(stop, __ATOMIC_RELAXED))
+		err |= fill_cache(FAR_AWAY + (1UL << 38));
+	return err ? arg : NULL;
+}
+
+TEST_F(memcg, controller_toggled)
+{
+	static const char * const toggle[] = { "-memory", "+memory" };
+	int i, n = rounds(20), stop = 0;
+	pthread_t thread;
+	long before;
+	void *err;
+
+	ASSERT_EQ(0, cg_write("a", "cgroup.subtree_control", "+memory"));
+	ASSERT_EQ(0, mkdir(cg_path("a", "child"), 0755));
+	ASSERT_EQ(0, write_file(cg_path("a", "child/cgroup.procs"), "0"));
+	ASSERT_EQ(0, fill_cache(FAR_AWAY));
+	before = cg_charge("a");
+	ASSERT_EQ(0, pthread_create(&thread, NULL, map_and_unmap, &stop));
+	for (i = 0; i < n; i++) {
+		/* mapped in one, unmapped in the other */
+		ASSERT_EQ(0, map_many(FAR_AWAY, 64));
+		ASSERT_EQ(0, cg_write("a", "cgroup.subtree_control", toggle[i % 2]));
+		ASSERT_EQ(0, unmap_many(FAR_AWAY, 64));
+		ASSERT_EQ(0, fill_cache(FAR_AWAY));
+	}
+	__atomic_store_n(&stop, 1, __ATOMIC_RELAXED);
+	ASSERT_EQ(0, pthread_join(thread, &err));
+	EXPECT_EQ(NULL, err);
+	/* a thread stack may stay with libc */
+	EXPECT_LE(cg_charge("a"), before + self->vma_bytes / 2);
+	ASSERT_EQ(0, cg_leave());
+	EXPECT_TRUE(UNTIL(!rmdir(cg_path("a", "child"))));
+	ASSERT_EQ(0, cg_write("a", "cgroup.subtree_control", "-memory"));
+}
+
 /* What children had cached is paid back once they are gone. */
 static void *fill_and_leave(void *at)
 {
@@ -273,6 +317,57 @@ TEST_F(memcg, empties)
 	ASSERT_EQ(pid, waitpid(pid, &status, 0));
 	ASSERT_EQ(0, status);
 	BACK("a", 8 * getpagesize());
+}
+
+/*
+ * The task sleeps with VMAs that one cgroup pays for, while that is removed, and
+ * others are made, whose object cgroups may get the memory of the old one's.
+ */
+TEST_F(memcg, cgroup_remade_while_task_sleeps)
+{
+	int i, k, stats, n = rounds(30), go[2], done[2], status;
+	struct vma_stats s, e;
+	pid_t pid;
+	char c;
+
+	STATS_OPEN(stats);
+	ASSERT_EQ(0, pipe(go) || pipe(done));
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid) {
+		for (i = 0; i < n; i++) {
+			if (fill_cache(FAR_AWAY) || write(done[1], "x", 1) != 1 ||
+			    read(go[0], &c, 1) != 1)
+				_exit(1);
+			/* in another cgroup now: it pays for this one */
+			if (!map_at(CALIB + i * STRIDE, 1) ||
+			    write(done[1], "x", 1) != 1 || read(go[0], &c, 1) != 1)
+				_exit(1);
+		}
+		_exit(0);
+	}
+	ASSERT_EQ(0, cg_make("c"));
+	ASSERT_EQ(0, vma_stats_read(&s));
+	for (i = 0; i < n; i++) {
+		/* it has filled its cache in root or in the last "c" */
+		ASSERT_EQ(1, read(done[0], &c, 1));
+		ASSERT_EQ(0, cg_write("b", "cgroup.procs", "%d", pid));
+		for (k = 0; k < 4; k++) {
+			ASSERT_TRUE(cg_remove("c"));
+			ASSERT_EQ(0, cg_make("c"));
+		}
+		ASSERT_EQ(0, cg_write("c", "cgroup.procs", "%d", pid));
+		ASSERT_EQ(1, write(go[1], "x", 1));
+		ASSERT_EQ(1, read(done[0], &c, 1));
+		ASSERT_EQ(1, write(go[1], "x", 1));
+	}
+	ASSERT_EQ(0, vma_stats_read(&e));
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	EXPECT_EQ(0, status);
+	if (recycling())
+		EXPECT_LE(n, e.misses_memcg - s.misses_memcg);
+	EXPECT_TRUE(cg_remove("c"));
+	stats_close(stats);
 }
 
 /* The same seen by the counters. */

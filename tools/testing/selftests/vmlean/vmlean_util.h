@@ -169,7 +169,9 @@ static inline bool recycling(void)
 {
 	static const char * const debugging[] = {
 		"CONFIG_KASAN", "CONFIG_KMSAN", "CONFIG_SLUB_RCU_DEBUG",
-		"CONFIG_SLUB_DEBUG_ON", "CONFIG_INIT_ON_FREE_DEFAULT_ON",
+		"CONFIG_SLUB_DEBUG_ON", "CONFIG_DEBUG_LOCK_ALLOC",
+		"CONFIG_DEBUG_OBJECTS_FREE", "CONFIG_DEBUG_KMEMLEAK",
+		"CONFIG_FAILSLAB",
 	};
 	char cmdline[4096];
 
@@ -178,8 +180,7 @@ static inline bool recycling(void)
 	if (strstr(cmdline, "vma_recycle=force"))
 		return true;
 	if (strstr(cmdline, "vma_recycle=off") ||
-	    strstr(cmdline, "slub_debug") || strstr(cmdline, "slab_debug") ||
-	    strstr(cmdline, "init_on_free=1"))
+	    strstr(cmdline, "slub_debug") || strstr(cmdline, "slab_debug"))
 		return false;
 	for (size_t i = 0; i < ARRAY_SIZE(debugging); i++)
 		if (*kconfig(debugging[i]))
@@ -202,7 +203,8 @@ static inline long keyed_value(const char *text, const char *key)
 /* The counters of feature 1, by the names that the module gives them. */
 struct vma_stats {
 	long hits, misses, misses_memcg, locked_allocs, puts, refused_full,
-	     refused_mm, refused_task, refused_memcg, prepopulated, drained;
+	     refused_mm, refused_memcg, prepopulated, prepopulated_contended,
+	     prepopulate_failed, drained;
 };
 
 static inline int vma_stats_read(struct vma_stats *s)
@@ -215,9 +217,10 @@ static inline int vma_stats_read(struct vma_stats *s)
 		{ "puts", &s->puts },
 		{ "refused_full", &s->refused_full },
 		{ "refused_mm", &s->refused_mm },
-		{ "refused_task", &s->refused_task },
 		{ "refused_memcg", &s->refused_memcg },
 		{ "prepopulated", &s->prepopulated },
+		{ "prepopulated_contended", &s->prepopulated_contended },
+		{ "prepopulate_failed", &s->prepopulate_failed },
 		{ "drained", &s->drained },
 	};
 	char buf[4096];

@@ -69,11 +69,6 @@ static int call_mprotect(char *p)
 	return mprotect(END(p), page, PROT_READ);
 }
 
-static int call_pkey_mprotect(char *p)
-{
-	return syscall(SYS_pkey_mprotect, END(p), page, PROT_READ, -1);
-}
-
 static int call_mremap_move(char *p)
 {
 	return mremap(p, PAGES * page, PAGES * page,
@@ -144,13 +139,13 @@ static int call_mseal(char *p)
 
 static int prepare_remap_file_pages(char *p)
 {
-	return mmap(TO, 2 * page, PROT_RW, MAP_SHARED | MAP_FIXED_NOREPLACE,
-		    memfd, 0) != TO;
+	return mmap(TO, page, PROT_RW, MAP_SHARED | MAP_FIXED_NOREPLACE,
+		    memfd, page) != TO;
 }
 
 static int call_remap_file_pages(char *p)
 {
-	return remap_file_pages(TO + page, page, 0, 0, 0);
+	return remap_file_pages(TO, page, 0, 0, 0);
 }
 
 static int prepare_shmat(char *p)
@@ -241,7 +236,6 @@ SITE(munmap, .before = 1);
 SITE(brk_shrink, .before = 1, .prepare = prepare_brk);
 SITE(brk_asks, .before = 0);
 SITE(mprotect, .before = 1);
-SITE(pkey_mprotect, .before = 1);
 SITE(mremap_move, .before = 1);
 SITE(mremap_shrink, .before = 1);
 SITE(madvise, .before = 1);
@@ -255,7 +249,7 @@ SITE(home_node, .before = 1, .prepare = prepare_home_node);
 SITE(mseal, .before = 1);
 SITE(remap_file_pages, .before = 1, .prepare = prepare_remap_file_pages);
 SITE(shmat, .before = 1, .prepare = prepare_shmat);
-/* needs none, but may, when it is told where only a part is left */
+/* needs none here; it would if only the end of the segment were left */
 SITE(shmdt, .before = 1, .prepare = prepare_shmdt);
 SITE(uffd_register, .before = 1, .prepare = prepare_uffd);
 SITE(uffd_unregister, .before = 1, .prepare = prepare_uffd_unregister);
@@ -334,13 +328,13 @@ TEST_F(sites, before_the_lock)
 			return;
 	}
 	EXPECT_TRUE(false) {
-		TH_LOG("%ld VMAs allocated before the lock, of which %ld after all under it; %ld by who needed one",
+		TH_LOG("VMAs: %ld by a refill, %ld of these under the lock; %ld not by a refill, under the lock",
 		       GREW(prepopulated), GREW(prepopulated_contended),
 		       GREW(locked_allocs));
 	}
 }
 
-/* Three VMAs at exec: the first of them is at hand. */
+/* The vDSO takes some VMAs at each exec: the first of them is at hand. */
 static void __attribute__((constructor)) exec_child(void)
 {
 	if (getenv("VMLEAN_EXEC"))

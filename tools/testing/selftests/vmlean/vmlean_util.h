@@ -260,15 +260,15 @@ static inline int stats_open(void)
 	const char *ko = getenv("VMLEAN_KO") ?: "/lib/vmlean/vmlean.ko";
 	int fd, err;
 
-	if (!access(VMA_STATS, R_OK))
+	if (!access(VMLEAN_DEBUGFS, X_OK))
 		return STATS_HERE;
 	fd = open(ko, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return system("modprobe -q vmlean 2>/dev/null") ||
-		       access(VMA_STATS, R_OK) ? STATS_NONE : STATS_LOADED;
+		       access(VMLEAN_DEBUGFS, X_OK) ? STATS_NONE : STATS_LOADED;
 	err = syscall(SYS_finit_module, fd, "", 0);
 	close(fd);
-	return err || access(VMA_STATS, R_OK) ? STATS_BROKEN : STATS_LOADED;
+	return err || access(VMLEAN_DEBUGFS, X_OK) ? STATS_BROKEN : STATS_LOADED;
 }
 
 static inline void stats_close(int how)

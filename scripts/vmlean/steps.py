@@ -30,6 +30,7 @@ STEPS = [Step(*row) for row in (
     ("mutants", "test", "tap", "host", "vma", "scripts/mutate --quick"),
     ("vmap", "test", "tap", "host", "apply", "scripts/checks/vmap-tests check", "each"),
     ("vmap-mutants", "test", "tap", "host", "vmap", "scripts/checks/vmap-tests mutants"),
+    ("pgwalk", "test", "tap", "host", "apply", "scripts/checks/pgwalk-tests", "each"),
     ("model", "test", "tap", "host", "setup", "scripts/checks/model"),
 
     ("build-plain", "build", "run", "plain", "apply", "scripts/build plain", "each"),

@@ -251,7 +251,7 @@ static inline int file_fill(int fd)
 }
 
 /* Why there is no such backing, or NULL. */
-static const char *backing_open(enum backing backing)
+static inline const char *backing_open(enum backing backing)
 {
 	char *p;
 	int err;

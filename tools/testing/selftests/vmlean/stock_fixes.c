@@ -35,6 +35,9 @@
 #define SECONDS		5		/* of a race that is not lost, at least */
 #define MAX_SECONDS	60		/* if that is not enough */
 
+#ifndef MIN
+#define MIN(a, b)	((a) < (b) ? (a) : (b))
+#endif
 #define load(p)		__atomic_load_n((p), __ATOMIC_SEQ_CST)
 #define store(p, v)	__atomic_store_n((p), (v), __ATOMIC_SEQ_CST)
 
@@ -287,7 +290,7 @@ static struct {
 	int fd;
 	int go, done;			/* of which VMA */
 	int err;
-	long begin, end;
+	long when, begin, end;
 } race;
 
 static char *race_at(int nr)
@@ -329,6 +332,8 @@ static void *race_changer(void *arg)
 			return NULL;
 		if (!nr)
 			continue;	/* a new batch */
+		while (nsecs() < race.when)
+			;
 		race.begin = nsecs();
 		race.err |= race_change(race_at(nr - 1));
 		race.end = nsecs();
@@ -432,7 +437,8 @@ FIXTURE_TEARDOWN(first_guard)
 TEST_F(first_guard, is_remembered)
 {
 	int lost = -1, middle = 0, races = 0;
-	long takes = 100000;	/* until the other one is done, about */
+	/* how long a nap is, and a call of the other one, about */
+	long nap = 100000, call = 20000;
 	double begun = now();
 
 	while (lost < 0 && more(begun, middle)) {
@@ -441,8 +447,10 @@ TEST_F(first_guard, is_remembered)
 			long start = nsecs(), begin;
 			int err;
 
+			/* so that the nap ends at some time of that call */
+			race.when = start + nap - rnd(call + call / 4);
 			store(&race.go, i + 1);
-			sleep_ns(rnd(takes + takes / 8));
+			sleep_ns(50000);
 			begin = nsecs();
 			err = guard(race_at(i), 1);
 			while (load(&race.done) != i + 1)
@@ -454,9 +462,10 @@ TEST_F(first_guard, is_remembered)
 				ASSERT_EQ(0, guard(race_at(i), 1));
 			}
 			middle += race.begin < begin && begin < race.end;
-			/* less the nap that it was woken from */
-			takes += (race.end - start - takes) / 16;
-			takes = takes < 1000 ? 1000 : takes > 10000000 ? 10000000 : takes;
+			/* what took very long was somebody else's fault */
+			nap += (MIN(begin - start, 4 * nap) - nap) / 8;
+			call += (MIN(race.end - race.begin, 2 * call) - call) / 8;
+			call = call < 1000 ? 1000 : call;
 			races++;
 		}
 		ASSERT_EQ(0, race.err);

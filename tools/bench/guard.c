@@ -122,6 +122,18 @@ void guard_install(unsigned int n)
 		advise(nth(n) + PAGE, 1, MADV_GUARD_INSTALL);
 }
 
+/* As before_flagged(), for the page that is left. */
+void before_install_again(void)
+{
+	before_flagged();
+}
+
+void guard_install_again(unsigned int n)
+{
+	while (n--)
+		advise(nth(n), 1, MADV_GUARD_INSTALL);
+}
+
 void before_flagged(void)
 {
 	before_install_anon();
@@ -194,6 +206,12 @@ void setup_fork_removed_anon(void)
 void setup_fork_removed_file(void)
 {
 	setup_fork_guarded_file();
+	advise_all(FORK_GUARDS, 0, 2, MADV_GUARD_REMOVE);
+}
+
+void before_fork_first(void)
+{
+	advise_all(FORK_GUARDS, 1, 1, MADV_GUARD_INSTALL);
 	advise_all(FORK_GUARDS, 0, 2, MADV_GUARD_REMOVE);
 }
 

@@ -13,6 +13,8 @@ void before_install_anon(void);
 void before_install_file(void);
 void before_flagged(void);
 void guard_install(unsigned int n);
+void before_install_again(void);
+void guard_install_again(unsigned int n);
 void first_fault(unsigned int n);
 void guard_and_fault(unsigned int n);
 
@@ -22,6 +24,7 @@ void setup_fork_guarded_anon(void);
 void setup_fork_guarded_file(void);
 void setup_fork_removed_anon(void);
 void setup_fork_removed_file(void);
+void before_fork_first(void);
 uint64_t time_fork(unsigned int n);
 
 void setup_objects_anon(void);

@@ -478,6 +478,8 @@ map:	pte_alloc(page);
 #define has_guards(vma, page)	false
 #elif defined(MUTANT_RETRACT_LOOKS_EARLY)
 #define has_guards(vma, page)	(early)
+#elif defined(VARIANT_RETRACT_BY_FLAG)	/* stock, and the series without the topic fixes */
+#define has_guards(vma, page)	(flag[vma])
 #else
 #define has_guards(vma, page)	(flag[vma] && !empty(page))
 #endif

@@ -72,6 +72,11 @@ FIXTURE_SETUP(swap)
 	self->on = swap_on();
 	if (!self->on)
 		SKIP(return, "no swap on " SWAP);
+	/*
+	 * What another CPU has read from swap waits there for the LRU lists, and
+	 * MADV_PAGEOUT lets only its own CPU's pages go there.
+	 */
+	ASSERT_EQ(0, pin_to_one_cpu());
 	ASSERT_EQ(0, cg_make("guard"));
 	ASSERT_EQ(0, cg_enter("guard"));
 }

@@ -2,8 +2,8 @@
 /*
  * The protocol of vma->anon_vma_word, as a model for spin.
  *
- * The word is NULL or a pointer to a struct anon_vma, and a flag. Who does what with it, and under
- * which locks, is in Documentation/anon-vma-memory-model.rst; scripts/checks/model runs this file.
+ * The word is NULL or a pointer to a struct anon_vma, and a flag. Who changes it, and under
+ * which locks, is in Documentation/anon-vma-word.rst; scripts/checks/model runs this file.
  *
  * Two pages of one process: in one VMA (VMAS=1), or one in each of two VMAs that are merged at some
  * time (VMAS=2); under one page table, or under one each (TABLES). At the same time there run:

@@ -3,7 +3,7 @@
  * The protocol of VM_MAYBE_GUARD with CONFIG_GUARD_NO_ANON_VMA, as a model for spin.
  *
  * The flag says that a VMA may have guard markers. It alone makes fork copy them, and keeps
- * khugepaged from throwing them away. scripts/model runs this file for the base 7.3.
+ * khugepaged from throwing them away. scripts/checks/model runs this file for the base 7.3.
  *
  * Two pages of one process: in one VMA (VMAS=1), or one in each of two VMAs (VMAS=2); under one page
  * table, or under one each (TABLES). At the same time there run:

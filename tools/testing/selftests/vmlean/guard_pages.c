@@ -370,7 +370,7 @@ static void *uffd_fork_event(void *arg)
 
 TEST_F(uffd, write_protect_in_child)
 {
-	int fd = uffd_open_with(UFFD_FEATURE_EVENT_FORK, 0), childs = fd;
+	int fd = uffd_open_with(UFFD_FEATURE_EVENT_FORK, 0), child_fd = fd;
 	pthread_t thread;
 	void *taken;
 	char *p = AT;
@@ -390,7 +390,7 @@ TEST_F(uffd, write_protect_in_child)
 	ASSERT_EQ(0, uffd_protect(fd, p + 2 * page, 4, true));
 	ASSERT_EQ(POISONED, poke(p + 3 * page, 1));
 
-	ASSERT_EQ(0, pthread_create(&thread, NULL, uffd_fork_event, &childs));
+	ASSERT_EQ(0, pthread_create(&thread, NULL, uffd_fork_event, &child_fd));
 	pid = fork();
 	if (!pid) {
 		bool ok = as_laid("the child", p, p, "gzgzzzzg");
@@ -401,9 +401,9 @@ TEST_F(uffd, write_protect_in_child)
 		_exit(!ok);
 	}
 	pthread_join(thread, &taken);
-	EXPECT_EQ(&childs, taken);
+	EXPECT_EQ(&child_fd, taken);
 	EXPECT_TRUE(succeeds(pid));
-	close(childs);
+	close(child_fd);
 	EXPECT_EQ(POISONED, poke(p + 3 * page, 1));
 	close(fd);
 }

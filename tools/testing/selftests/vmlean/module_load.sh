@@ -9,7 +9,7 @@ set -eu
 
 ko=${1:-/lib/vmlean/vmlean.ko}
 # a kernel that checks all it does is some five times slower
-rounds=${2:-$(if zcat /proc/config.gz 2>/dev/null | grep -q ^CONFIG_KASAN=y; then echo 40; else echo 200; fi)}
+rounds=${2:-$(if zcat /proc/config.gz 2>/dev/null | grep -q ^CONFIG_KASAN=y; then echo 20; else echo 50; fi)}
 dir=/sys/kernel/debug/vmlean
 feature=$dir/vma_recycle
 n=0 failed=0 load=

@@ -32,6 +32,15 @@ die()		# die WHAT [WAY OUT]
 	exit 125
 }
 
+# What ends a script that did not say so by itself.
+unexpected()	# unexpected STATUS LINE COMMAND
+{
+	[ "$1" = 125 ] || [ "$BASH_SUBSHELL" != 0 ] ||
+		printf 'vmlean: error: %s:%s: status %s from: %s\n' "$0" "$2" "$1" "$3" >&2
+}
+set -E
+trap 'unexpected $? $LINENO "$BASH_COMMAND"' ERR
+
 # The bases are the folders of patches/ that hold a file BASE; BASE= names one,
 # the newest is the default.
 bases()

@@ -60,19 +60,26 @@ def measure(name, icount, boots=BOOTS):
     return rows
 
 
+# What a row of the vmap allocator is measured with, beside stock: a suffix of its name,
+# and the head of a column.
+SETTINGS = (("", "cache"), ("/low", "low area"), ("/both", "both"))
+
+
 def native(*command):
-    """[row] of the kernel's functions in user space, each a line: name, stock, patched."""
+    """[row] of the kernel's functions in user space, each a line: name, stock, patched; or
+    stock and then what each of SETTINGS makes of it."""
     out = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     if out.returncode:
         sys.exit(out.returncode)
     rows = []
     for line in out.stdout.splitlines():
-        name, stock, patched = line.split()
+        name, stock, *patched = line.split()
         unit = "nodes" if name.startswith("vmap_visits/") else \
             "misses" if name.startswith("dup_misses/") else \
             "modelled cycles" if name.endswith("/cycles") else "instructions"
-        rows.append({"name": name, "unit": unit, "stock": float(stock), "patched": float(patched),
-                     "ratio": ratio(float(stock), float(patched))})
+        for (suffix, _), value in zip(SETTINGS, patched):
+            rows.append({"name": name + suffix, "unit": unit, "stock": float(stock),
+                         "patched": float(value), "ratio": ratio(float(stock), float(value))})
     return rows
 
 
@@ -164,6 +171,22 @@ def with_units(title, prefixes, rows):
         for prefix in prefixes for row in rows if row["name"].startswith(prefix)]
 
 
+def by_setting(prefix, by):
+    """A table of the rows with a prefix: stock, then each of SETTINGS that was measured."""
+    names = [name for name in by if name.startswith(prefix) and not name.endswith("/cycles")
+             and not name.endswith(tuple(suffix for suffix, _ in SETTINGS[1:]))]
+    if not names:
+        return []
+    heads = [head for suffix, head in SETTINGS if names[0] + suffix in by]
+    lines = ["", f"| {prefix[:-1]}, {by[names[0]]['unit']} | stock | {' | '.join(heads)} |",
+             "|---|---:|" + "---:|" * len(heads)]
+    for name in names:
+        values = [by[name]["stock"]] + [by[name + suffix]["patched"] for suffix, _ in SETTINGS
+                                        if name + suffix in by]
+        lines.append(f"| `{name[len(prefix):]}` | {' | '.join(map(number, values))} |")
+    return lines
+
+
 def tables(rows, facts):
     """Lines of Markdown. A line for each row, its cgroups side by side; then those that
     have none."""
@@ -181,21 +204,15 @@ def tables(rows, facts):
               "| ratio |", "|---|---:|---:|---:|---:|---:|---:|"]
     lines += [f"| `{name[:-3]}` {cells(by.get(name[:-3]))}{cells(row)}|" for name, row in by.items()
               if name.startswith(VMAP[0]) and name.endswith("/up")]
-    lines += ["", "| native | nodes: stock | patched | alloc: stock | patched | ratio "
-              "| free: stock | patched | ratio |", "|---|" + "---:|" * 8]
-    for name, row in by.items():
-        if name.startswith(VMAP[1]):
-            what = name[len(VMAP[1]):]
-            full = what if what.endswith("_10") else what + "_30k"
-            lines.append(f"| `{full}` | {number(row['stock'])} | {number(row['patched'])} "
-                         f"{cells(by.get(VMAP[2] + full))}{cells(by.get(VMAP[3] + full))}|")
+    for prefix in VMAP[1:]:
+        lines += by_setting(prefix, by)
     lines += ["", "; ".join(facts[k] for k in ("kernel", "accel", "compiler", "config")) + "."]
     return lines
 
 
 # The rows that README.md shows.
 SHORT = ("vma_pair/*", "mmap_munmap/*", "fork64k/shared", "anon_name_objects/same64k",
-         "vmap_alloc/fit4in1_30k", "guard_objects/anon", "fork_guard/guarded/anon")
+         "vmap_alloc/fit4in1", "guard_objects/anon", "fork_guard/guarded/anon")
 
 
 def chosen(rows, patterns):

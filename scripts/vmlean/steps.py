@@ -40,6 +40,7 @@ STEPS = [Step(*row) for row in (
     ("image-plain", "build", "run", "plain", "build-plain ~upstream-build",
      "scripts/image plain"),
     ("plain", "test", "boot", "plain", "image-plain", "scripts/boot plain check"),
+    ("run", "test", "boot", "plain", "image-plain", "scripts/boot plain run"),
     ("plain-up", "test", "boot", "plain 1 CPU", "image-plain",
      "scripts/boot plain vmap --cpus 1"),
     ("upstream", "test", "boot", "plain", "image-plain upstream-build",

@@ -5,7 +5,8 @@
  *   churn threads N ROUNDS	N threads that allocate and free big blocks
  *   churn storm N		N children, every second of which calls exec
  *   churn names N		N mappings, each named twice, and a child
- *   churn guards N		N mappings with a guard, a child, and half of them without
+ *   churn guards N		N mappings with a guard, two children, half of them without,
+ *				and one more child
  */
 #include <linux/prctl.h>
 #include <pthread.h>
@@ -135,7 +136,7 @@ static int guards(int n)
 	for (i = 0; i < n; i += 2)
 		if (madvise(base + i * size, 2 * 4096, MADV_GUARD_REMOVE))
 			return 1;
-	return 0;
+	return storm(1);
 }
 
 int main(int argc, char **argv)

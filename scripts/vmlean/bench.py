@@ -60,6 +60,8 @@ def measure(name, icount, boots=BOOTS):
     return rows
 
 
+CYCLES = "modelled cycles"    # not in short tables
+
 # What a row of the vmap allocator is measured with, beside stock: a suffix of its name,
 # and the head of a column.
 SETTINGS = (("", "cache"), ("/low", "low area"), ("/both", "both"))
@@ -76,7 +78,7 @@ def native(*command):
         name, stock, *patched = line.split()
         unit = "nodes" if name.startswith("vmap_visits/") else \
             "misses" if name.startswith("dup_misses/") else \
-            "modelled cycles" if name.endswith("/cycles") else "instructions"
+            CYCLES if name.endswith("/cycles") else "instructions"
         for (suffix, _), value in zip(SETTINGS, patched):
             rows.append({"name": name + suffix, "unit": unit, "stock": float(stock),
                          "patched": float(value), "ratio": ratio(float(stock), float(value))})
@@ -217,7 +219,8 @@ SHORT = ("vma_pair/*", "mmap_munmap/*", "fork64k/shared", "anon_name_objects/sam
 
 def chosen(rows, patterns):
     return [row for pattern in patterns for row in rows
-            if fnmatch.fnmatchcase(row["name"], pattern)]
+            if fnmatch.fnmatchcase(row["name"], pattern)
+            and row["unit"] != CYCLES]
 
 
 def insert(lines, *where):

@@ -33,7 +33,7 @@ try()		# try NAME COMMAND...: passed if it succeeds; if not, what it prints says
 plan()
 {
 	echo "1..$points"
-	[ "$points" -gt 0 ] && [ "$failed" = 0 ]
+	[ "$points" -gt 0 ] && [ "$failed" = 0 ] || exit 1
 }
 
 # What to try:

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * What fork copies of guarded VMAs, mm/pte_markers.c, over page tables of LEVELS
- * levels. The walker is the kernel's text, and so is how levels are folded
+ * levels. That of one base takes a run of VMAs, of others (ONE_VMA) one, whose flag
+ * it clears if there is no marker in it. The walker is the kernel's text, and so is how levels are folded
  * (include/asm-generic/pgtable-nop*d.h). The architecture is made up: 64 bits, 512
  * entries a table, 1024 where there are but two levels. Behind each page table is a
  * page that may not be touched. Prints a line for each test: "ok", or why not.
@@ -25,7 +26,7 @@
 #define cond_resched()	do { } while (0)
 #define WARN_ON_ONCE(x)	({ bool __w = (x); warnings += __w; __w; })
 
-static int warnings, cleared_bad, maps, locks;
+static int warnings, cleared_bad, maps, locks, forgotten;
 
 /* ---- the architecture ---- */
 
@@ -163,15 +164,19 @@ static pte_t ptep_get_lockless(pte_t *pte)
 	return READ_ONCE(*pte);
 }
 
-static bool is_pte_marker(pte_t pte)
+static bool pte_is_marker(pte_t pte)
 {
 	return pte_val(pte) & MARKER;
 }
 
-static swp_entry_t pte_to_swp_entry(pte_t pte)
+static swp_entry_t softleaf_from_pte(pte_t pte)
 {
 	return (swp_entry_t) { pte_val(pte) };
 }
+
+/* as they were called before */
+#define is_pte_marker		pte_is_marker
+#define pte_to_swp_entry	softleaf_from_pte
 
 /* Markers have a number, so that each can be told from the others; 0 is not copied. */
 static pte_marker copy_pte_marker(swp_entry_t entry, struct vm_area_struct *vma)
@@ -192,6 +197,14 @@ static void set_pte_at(struct mm_struct *mm, unsigned long addr, pte_t *pte, pte
 static void mmap_assert_write_locked(struct mm_struct *mm)
 {
 }
+
+static void vma_assert_write_locked(struct vm_area_struct *vma)
+{
+}
+
+#define pudp_get(pud)			READ_ONCE(*(pud))
+#define vma_clear_flags(vma, bit)	(forgotten++)
+#define vmlean_count(event)		do { } while (0)
 
 /* ---- page tables ---- */
 
@@ -249,6 +262,33 @@ static pte_t *get_locked_pte(struct mm_struct *mm, unsigned long addr, spinlock_
 	return (pte_t *)at;
 }
 
+/* What is folded is never none. */
+static bool grow(void *entry)
+{
+	unsigned long next = (unsigned long)table();
+
+	if (next)
+		*(unsigned long *)entry = next | PRESENT;
+	return next;
+}
+
+#define p4d_alloc(mm, pgd, addr)					\
+	(pgd_none(*(pgd)) && !grow(pgd) ? NULL : p4d_offset(pgd, addr))
+#define pud_alloc(mm, p4d, addr)					\
+	(p4d_none(*(p4d)) && !grow(p4d) ? NULL : pud_offset(p4d, addr))
+#define pmd_alloc(mm, pud, addr)					\
+	(pud_none(*(pud)) && !grow(pud) ? NULL : pmd_offset(pud, addr))
+#define pte_alloc(mm, pmd)	(pmd_none(*(pmd)) && !grow(pmd))
+
+static pte_t *pte_offset_map_lock(struct mm_struct *mm, pmd_t *pmd, unsigned long addr,
+				  spinlock_t **ptl)
+{
+	pte_t *pte = pte_offset_map(pmd, addr);
+
+	locks += !!pte;
+	return pte;
+}
+
 static void pte_unmap_unlock(pte_t *pte, spinlock_t *ptl)
 {
 	maps--;
@@ -258,8 +298,12 @@ static void pte_unmap_unlock(pte_t *pte, spinlock_t *ptl)
 /* ---- the kernel's text ---- */
 
 #define __MM_INTERNAL_H
+#ifdef ONE_VMA
+int copy_pte_markers(struct vm_area_struct *dst_vma, struct vm_area_struct *src_vma);
+#else
 int copy_pte_markers(struct vm_area_struct *dst_vma, struct vm_area_struct *src_vma,
 		     unsigned long start);
+#endif
 #include WALKER
 
 /* ---- tests ---- */
@@ -271,6 +315,7 @@ int copy_pte_markers(struct vm_area_struct *dst_vma, struct vm_area_struct *src_
 static struct mm_struct parent, child;
 static sigjmp_buf fault_jmp;
 static const char *why;
+static int due_markers;
 
 static void on_fault(int sig)
 {
@@ -300,14 +345,19 @@ static void mark(unsigned long addr)
 
 static int copy(unsigned long start, unsigned long end)
 {
-	struct vm_area_struct src = { .vm_end = end, .vm_mm = &parent };
-	struct vm_area_struct dst = { .vm_end = end, .vm_mm = &child };
+	struct vm_area_struct src = { .vm_start = start, .vm_end = end, .vm_mm = &parent };
+	struct vm_area_struct dst = { .vm_start = start, .vm_end = end, .vm_mm = &child };
 
 	if (sigsetjmp(fault_jmp, 1)) {
 		why = "it touched what is behind a page table";
 		return 0;
 	}
+	forgotten = 0;
+#ifdef ONE_VMA
+	return copy_pte_markers(&dst, &src);
+#else
 	return copy_pte_markers(&dst, &src, start);
+#endif
 }
 
 /* Both trees alike, below one entry, where it is a marker in the range; else nothing. */
@@ -320,6 +370,7 @@ static bool same(unsigned long *src, unsigned long *dst, int level, unsigned lon
 		if (!level) {
 			bool due = at >= start && at < end && s & MARKER;
 
+			due_markers += due;
 			if (d != (due ? s : 0)) {
 				printf("# at %#lx: %#lx instead of a copy of %#lx\n", at, d, s);
 				return false;
@@ -345,9 +396,15 @@ static bool copied(unsigned long start, unsigned long end)
 	if (!why && (warnings || cleared_bad || maps || locks))
 		why = warnings ? "it warned" : cleared_bad ? "it cleared an entry" :
 		      "it left something mapped or locked";
+	due_markers = 0;
 	if (!why && !same((unsigned long *)parent.pgd, (unsigned long *)child.pgd, LEVELS - 1, 0,
 			  start, end))
 		why = "the child's markers are others";
+#ifdef ONE_VMA
+	/* of both VMAs */
+	if (!why && forgotten != (due_markers ? 0 : 2))
+		why = "it cleared the flag, or did not";
+#endif
 	return !why;
 }
 
@@ -451,7 +508,8 @@ static void markers_only(void)
 	reset();
 	put(PAGES(1), MARKER);
 	mark(PAGES(2));
-	if (copy(0, PAGES(3)) || *entry(&child, PAGES(1), 0) || !*entry(&child, PAGES(2), 0))
+	if (copy(0, PAGES(3)) || forgotten || *entry(&child, PAGES(1), 0) ||
+	    !*entry(&child, PAGES(2), 0))
 		why = "a marker that is not for a child";
 }
 

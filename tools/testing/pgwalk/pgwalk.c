@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * What fork copies of guarded VMAs, mm/pte_markers.c, over page tables of LEVELS
- * levels. That of one base takes a run of VMAs, of others (ONE_VMA) one, whose flag
- * it clears if there is no marker in it. The walker is the kernel's text, and so is how levels are folded
+ * levels. That of one base is given the range of a run of VMAs; where there is a
+ * mm/pte_markers.h (SOME_VMAS), it is given some VMAs, and clears the flag of those that
+ * have no marker. The walker is the kernel's text, and so is how levels are folded
  * (include/asm-generic/pgtable-nop*d.h). The architecture is made up: 64 bits, 512
  * entries a table, 1024 where there are but two levels. Behind each page table is a
  * page that may not be touched. Prints a line for each test: "ok", or why not.
@@ -26,7 +27,7 @@
 #define cond_resched()	do { } while (0)
 #define WARN_ON_ONCE(x)	({ bool __w = (x); warnings += __w; __w; })
 
-static int warnings, cleared_bad, maps, locks, forgotten;
+static int warnings, cleared_bad, maps, locks;
 
 /* ---- the architecture ---- */
 
@@ -117,7 +118,11 @@ typedef void *pgtable_t;
 typedef struct { unsigned long val; } swp_entry_t;
 
 struct mm_struct { pgd_t *pgd; };
-struct vm_area_struct { unsigned long vm_start, vm_end; struct mm_struct *vm_mm; };
+struct vm_area_struct {
+	unsigned long vm_start, vm_end, vm_flags;
+	struct mm_struct *vm_mm;
+	void *anon_vma;
+};
 
 static void rcu_read_unlock(void)
 {
@@ -203,7 +208,16 @@ static void vma_assert_write_locked(struct vm_area_struct *vma)
 }
 
 #define pudp_get(pud)			READ_ONCE(*(pud))
-#define vma_clear_flags(vma, bit)	(forgotten++)
+#define IS_ENABLED(option)		1
+#define VM_COPY_ON_FORK			7UL
+#define VM_MAYBE_GUARD			4UL
+#define VM_WIPEONFORK			8UL
+#define VMA_MAYBE_GUARD_BIT		2
+#define vma_clear_flags(vma, bit)	((vma)->vm_flags &= ~(1UL << (bit)))
+#define test_bit(nr, mask)		(*(mask) >> (nr) & 1)
+#define __set_bit(nr, mask)		(*(mask) |= 1UL << (nr))
+#define max(a, b)			((a) > (b) ? (a) : (b))
+#define min(a, b)			((a) < (b) ? (a) : (b))
 #define vmlean_count(event)		do { } while (0)
 
 /* ---- page tables ---- */
@@ -298,9 +312,10 @@ static void pte_unmap_unlock(pte_t *pte, spinlock_t *ptl)
 /* ---- the kernel's text ---- */
 
 #define __MM_INTERNAL_H
-#ifdef ONE_VMA
-int copy_pte_markers(struct vm_area_struct *dst_vma, struct vm_area_struct *src_vma);
+#ifdef SOME_VMAS
+#define IS_A_RUN	false
 #else
+#define IS_A_RUN	true
 int copy_pte_markers(struct vm_area_struct *dst_vma, struct vm_area_struct *src_vma,
 		     unsigned long start);
 #endif
@@ -315,7 +330,6 @@ int copy_pte_markers(struct vm_area_struct *dst_vma, struct vm_area_struct *src_
 static struct mm_struct parent, child;
 static sigjmp_buf fault_jmp;
 static const char *why;
-static int due_markers;
 
 static void on_fault(int sig)
 {
@@ -343,35 +357,81 @@ static void mark(unsigned long addr)
 	put(addr, pte_val(make_pte_marker(1 + addr / PAGE_SIZE)));
 }
 
-static int copy(unsigned long start, unsigned long end)
-{
-	struct vm_area_struct src = { .vm_start = start, .vm_end = end, .vm_mm = &parent };
-	struct vm_area_struct dst = { .vm_start = start, .vm_end = end, .vm_mm = &child };
+/* What is forked: VMAs, in the order of addresses. */
+#define MAX_VMAS	50
 
+static struct vm_area_struct src_vmas[MAX_VMAS], dst_vmas[MAX_VMAS];
+static bool has_marker[MAX_VMAS];
+static int nr_vmas;
+
+static void add_vma(unsigned long start, unsigned long end)
+{
+	int i = nr_vmas++;
+
+	src_vmas[i] = (struct vm_area_struct) {
+		.vm_start = start, .vm_end = end, .vm_mm = &parent, .vm_flags = VM_MAYBE_GUARD,
+	};
+	dst_vmas[i] = src_vmas[i];
+	dst_vmas[i].vm_mm = &child;
+	has_marker[i] = false;
+}
+
+static int fork_all(void)
+{
 	if (sigsetjmp(fault_jmp, 1)) {
 		why = "it touched what is behind a page table";
 		return 0;
 	}
-	forgotten = 0;
-#ifdef ONE_VMA
-	return copy_pte_markers(&dst, &src);
+#ifdef SOME_VMAS
+	struct fork_markers markers = { .nr = 0 };
+	int err = 0;
+
+	for (int i = 0; !err && i < nr_vmas; i++)
+		err = fork_markers_add(&markers, &dst_vmas[i], &src_vmas[i]);
+	return err ?: fork_markers_end(&markers);
 #else
-	return copy_pte_markers(&dst, &src, start);
+	return copy_pte_markers(&dst_vmas[nr_vmas - 1], &src_vmas[nr_vmas - 1],
+				src_vmas[0].vm_start);
 #endif
 }
 
-/* Both trees alike, below one entry, where it is a marker in the range; else nothing. */
-static bool same(unsigned long *src, unsigned long *dst, int level, unsigned long at,
-		 unsigned long start, unsigned long end)
+static int copy(unsigned long start, unsigned long end)
+{
+	nr_vmas = 0;
+	add_vma(start, end);
+	return fork_all();
+}
+
+static bool due(unsigned long at, unsigned long pte)
+{
+	for (int i = 0; pte & MARKER && i < nr_vmas; i++) {
+		if (at >= src_vmas[i].vm_start && at < src_vmas[i].vm_end)
+			return has_marker[i] = true;
+	}
+	return false;
+}
+
+static bool flags_are_right(void)
+{
+#ifdef SOME_VMAS
+	for (int i = 0; i < nr_vmas; i++) {
+		unsigned long flags = has_marker[i] ? VM_MAYBE_GUARD : 0;
+
+		if (src_vmas[i].vm_flags != flags || dst_vmas[i].vm_flags != flags)
+			return false;
+	}
+#endif
+	return true;
+}
+
+/* Both trees alike, below one entry, where it is a marker of a VMA; else nothing. */
+static bool same(unsigned long *src, unsigned long *dst, int level, unsigned long at)
 {
 	for (unsigned long i = 0; i < PTRS; i++, at += 1UL << (PAGE_SHIFT + level * BITS)) {
 		unsigned long s = src ? src[i] : 0, d = dst ? dst[i] : 0;
 
 		if (!level) {
-			bool due = at >= start && at < end && s & MARKER;
-
-			due_markers += due;
-			if (d != (due ? s : 0)) {
+			if (d != (due(at, s) ? s : 0)) {
 				printf("# at %#lx: %#lx instead of a copy of %#lx\n", at, d, s);
 				return false;
 			}
@@ -381,31 +441,29 @@ static bool same(unsigned long *src, unsigned long *dst, int level, unsigned lon
 			s = 0;
 		if ((s || d) &&
 		    !same(s ? (unsigned long *)(s & ~FLAG_BITS) : NULL,
-			  d ? (unsigned long *)(d & ~FLAG_BITS) : NULL, level - 1, at, start, end))
+			  d ? (unsigned long *)(d & ~FLAG_BITS) : NULL, level - 1, at))
 			return false;
 	}
 	return true;
 }
 
-static bool copied(unsigned long start, unsigned long end)
+static bool all_copied(int err)
 {
-	int err = copy(start, end);
-
 	if (!why && err)
 		why = "it failed";
 	if (!why && (warnings || cleared_bad || maps || locks))
 		why = warnings ? "it warned" : cleared_bad ? "it cleared an entry" :
 		      "it left something mapped or locked";
-	due_markers = 0;
-	if (!why && !same((unsigned long *)parent.pgd, (unsigned long *)child.pgd, LEVELS - 1, 0,
-			  start, end))
+	if (!why && !same((unsigned long *)parent.pgd, (unsigned long *)child.pgd, LEVELS - 1, 0))
 		why = "the child's markers are others";
-#ifdef ONE_VMA
-	/* of both VMAs */
-	if (!why && forgotten != (due_markers ? 0 : 2))
-		why = "it cleared the flag, or did not";
-#endif
+	if (!why && !flags_are_right())
+		why = "it cleared a flag, or did not";
 	return !why;
+}
+
+static bool copied(unsigned long start, unsigned long end)
+{
+	return all_copied(copy(start, end));
 }
 
 /* One, in a mapping that spans many tables, wherever it is. */
@@ -508,7 +566,7 @@ static void markers_only(void)
 	reset();
 	put(PAGES(1), MARKER);
 	mark(PAGES(2));
-	if (copy(0, PAGES(3)) || forgotten || *entry(&child, PAGES(1), 0) ||
+	if (copy(0, PAGES(3)) || src_vmas[0].vm_flags != VM_MAYBE_GUARD || *entry(&child, PAGES(1), 0) ||
 	    !*entry(&child, PAGES(2), 0))
 		why = "a marker that is not for a child";
 }
@@ -584,6 +642,34 @@ static void at_random(void)
 	}
 }
 
+/*
+ * More VMAs than fit at once. What lies between them, a VMA or nothing, is not theirs;
+ * a run has nothing there.
+ */
+static void some_vmas(void)
+{
+	for (int round = 0; round < 300; round++) {
+		unsigned long at = PAGES(random() % 2000);
+
+		reset();
+		nr_vmas = 0;
+		for (int n = 1 + random() % MAX_VMAS; n--; ) {
+			unsigned long size = 1 + random() % (random() % 8 ? 4 : 3000);
+			unsigned long gap = random() % (random() % 8 ? 3 : 3000);
+			unsigned long used = IS_A_RUN ? size : size + gap;
+
+			add_vma(at, at + PAGES(size));
+			for (int i = random() % 4; i--; )
+				mark(at + PAGES(random() % used));
+			at += PAGES(size + gap);
+		}
+		if (!all_copied(fork_all())) {
+			printf("# round %d, %d VMAs\n", round, nr_vmas);
+			return;
+		}
+	}
+}
+
 static const struct {
 	const char *name;
 	void (*run)(void);
@@ -598,6 +684,7 @@ static const struct {
 	{ "huge pages", huge_pages },
 	{ "no memory", no_memory },
 	{ "at random", at_random },
+	{ "some VMAs", some_vmas },
 };
 
 int main(void)

@@ -52,7 +52,7 @@ static void name_vma(struct vm_area_struct *vma, const char *name)
 }
 
 /* Called by name: scripts/dup-misses has valgrind look at nothing else. */
-#ifdef CONFIG_ANON_VMA_NAME_SHARE
+#ifdef FORK_RUNS
 static struct anon_vma_name_run run;
 
 __attribute__((noinline, noclone, visibility("default")))

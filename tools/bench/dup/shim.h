@@ -16,6 +16,8 @@ typedef unsigned int gfp_t;
 
 #define GFP_KERNEL		0
 #define GFP_KERNEL_ACCOUNT	0
+#define __GFP_NORETRY		0
+#define __GFP_NOWARN		0
 #define REFCOUNT_MAX		INT32_MAX
 
 #define unlikely(x)		__builtin_expect(!!(x), 0)
@@ -32,6 +34,7 @@ typedef unsigned int gfp_t;
 #define cmpxchg(ptr, old, new)	__sync_val_compare_and_swap(ptr, old, new)
 #define lockdep_assert_held(l)	do { } while (0)
 #define mmap_assert_locked(mm)	do { } while (0)
+#define KUNIT_STATIC_STUB_REDIRECT(...)	do { } while (0)
 #define vmlean_count(...)	do { } while (0)
 #define vmlean_count_if(...)	do { } while (0)
 #define vmlean_add(...)		do { } while (0)
@@ -85,6 +88,11 @@ static inline void spin_lock_init(spinlock_t *l)
 
 /* One object after the other, in the size that slab would give it. */
 void *kmalloc(size_t size, gfp_t gfp);
+
+#define kmalloc_obj(obj, ...)		kmalloc(sizeof(obj), 0)
+#define kmalloc_flex(obj, member, n)	kmalloc(struct_size(&(obj), member, n), 0)
+/* from a cache of their own, which is off here */
+#define anon_vma_name_new(n)		NULL
 
 static inline void kfree(const void *p)
 {

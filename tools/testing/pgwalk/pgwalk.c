@@ -21,7 +21,7 @@
 #define PAGE_SHIFT	12
 #define PAGE_SIZE	(1UL << PAGE_SHIFT)
 #define ARRAY_SIZE(a)	(sizeof(a) / sizeof((a)[0]))
-#define READ_ONCE(x)	(*(volatile __typeof__(x) *)&(x))
+#define READ_ONCE(x)	(*(const volatile __typeof__(x) *)&(x))
 #define likely(x)	(x)
 #define unlikely(x)	(x)
 #define cond_resched()	do { } while (0)
@@ -343,7 +343,10 @@ static void reset(void)
 	fail_at = -1;
 	parent.pgd = table();
 	child.pgd = table();
-	warnings = cleared_bad = maps = locks = 0;
+	warnings = 0;
+	cleared_bad = 0;
+	maps = 0;
+	locks = 0;
 	why = NULL;
 }
 
@@ -550,7 +553,7 @@ static void nothing(void)
 	if (!copied(PAGES(3), 5 * TABLE))
 		return;
 	if (tables != was)
-		why = "it made page tables for nothing";
+		why = "it made page tables that stay empty";
 }
 
 /* What is no marker stays away, and so does a marker that says nothing to a child. */
@@ -566,8 +569,8 @@ static void markers_only(void)
 	reset();
 	put(PAGES(1), MARKER);
 	mark(PAGES(2));
-	if (copy(0, PAGES(3)) || src_vmas[0].vm_flags != VM_MAYBE_GUARD || *entry(&child, PAGES(1), 0) ||
-	    !*entry(&child, PAGES(2), 0))
+	if (copy(0, PAGES(3)) || src_vmas[0].vm_flags != VM_MAYBE_GUARD ||
+	    *entry(&child, PAGES(1), 0) || !*entry(&child, PAGES(2), 0))
 		why = "a marker that is not for a child";
 }
 

@@ -9,7 +9,8 @@
  * table, or under one each (TABLES). At the same time there run:
  *
  *   madviser	THREADS of them, CALLS calls of MADV_GUARD_INSTALL or MADV_GUARD_REMOVE each, of
- *		every range, under the VMA lock where that is enough
+ *		every range, under the VMA lock where that is enough; the first one in a VMA takes
+ *		mmap_lock to set the flag, if there is no writer
  *   forker	FORKS forks, one after the other; a child keeps what it got until the next fork
  *   writer	who holds mmap_lock for write, copies the flags of a VMA, locks it, and writes the copy
  *		back: WRITES=1 all who change flags (mprotect, mlock, madvise), WRITES=2 a split
@@ -164,8 +165,9 @@ bit p1 = 1, p2 = 1, p3 = 1, p6 = 1, p7 = 1, p8 = 1, r = 1;
 #define must_hold(n, p, what)	p = p && (!checked(n) || (what)); assert(p)
 
 #ifdef REACH
-/* fork forgot; a page table of a VMA with the flag was retracted; one that fork had made was */
-bit forgot, retracted, taken;
+/* fork forgot; a page table of a VMA with the flag was retracted; one that fork had made was;
+ * a flag was set with the VMA locked, and mmap_lock for that moment */
+bit forgot, retracted, taken, tried;
 #define note(what)	; what
 #else
 #define note(what)
@@ -250,6 +252,28 @@ proctype madviser()
 #elif !defined(MUTANT_FLAG_SEEN_UNLOCKED)
 		seen = flag[vma];
 #endif
+		/* try_set_guard_flag(): whoever has mmap_lock may be waiting for the VMA */
+		if
+		:: vma_locked && !remove && !seen ->
+#ifdef MUTANT_TRY_NO_LOCK
+			flag[vma] = 1;
+			seen = 1
+#elif defined(MUTANT_TRY_WAITS)
+			mmap_read_lock();
+			flag[vma] = 1;
+			mmap_read_unlock();
+			seen = 1
+#else
+			if
+			:: atomic { !mmap_writer -> mmap_readers++ }
+				flag[vma] = 1 note(tried = 1);
+				mmap_read_unlock();
+				seen = 1
+			:: skip
+			fi
+#endif
+		:: else
+		fi;
 		if
 		:: atomic { vma_locked && (vma_of[hi] != vma || (!remove && !seen)) ->
 			vma_readers[vma]--;
@@ -678,6 +702,8 @@ init
 		r = !(vma_of[1] == DST && flag[DST] && pte[0] != GUARD && pte[1] == GUARD);
 #elif REACH == 7	/* the flag was forgotten, and set again */
 		r = !(forgot && flag[0] && pte[0] == GUARD);
+#elif REACH == 8	/* it was set with mmap_lock tried, and not lost */
+		r = !(tried && flag[0]);
 #endif
 		assert(r);
 		assert(!mmap_writer && mmap_readers == 0 && !i_mmap && !vma_writer[0] &&

@@ -208,7 +208,7 @@ static void vma_assert_write_locked(struct vm_area_struct *vma)
 }
 
 #define pudp_get(pud)			READ_ONCE(*(pud))
-#define IS_ENABLED(option)		1
+#define CONFIG_GUARD_NO_ANON_VMA	1
 #define VM_COPY_ON_FORK			7UL
 #define VM_MAYBE_GUARD			4UL
 #define VM_WIPEONFORK			8UL

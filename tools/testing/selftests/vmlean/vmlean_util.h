@@ -209,7 +209,8 @@ struct vma_stats {
 
 static inline int vma_stats_read(struct vma_stats *s)
 {
-	const struct { const char *name; long *to; } lines[] = {
+	/* not every base has those that are late */
+	const struct { const char *name; long *to; bool late; } lines[] = {
 		{ "hits", &s->hits },
 		{ "misses", &s->misses },
 		{ "misses_memcg", &s->misses_memcg },
@@ -219,7 +220,7 @@ static inline int vma_stats_read(struct vma_stats *s)
 		{ "refused_mm", &s->refused_mm },
 		{ "refused_memcg", &s->refused_memcg },
 		{ "prepopulated", &s->prepopulated },
-		{ "prepopulated_contended", &s->prepopulated_contended },
+		{ "prepopulated_contended", &s->prepopulated_contended, .late = true },
 		{ "prepopulate_failed", &s->prepopulate_failed },
 		{ "drained", &s->drained },
 	};
@@ -229,8 +230,10 @@ static inline int vma_stats_read(struct vma_stats *s)
 		return -1;
 	for (size_t i = 0; i < ARRAY_SIZE(lines); i++) {
 		*lines[i].to = keyed_value(buf, lines[i].name);
-		if (*lines[i].to < 0)
+		if (*lines[i].to < 0 && !lines[i].late)
 			return -1;
+		if (*lines[i].to < 0)
+			*lines[i].to = 0;
 	}
 	return 0;
 }

@@ -134,6 +134,18 @@ void guard_install_again(unsigned int n)
 		advise(nth(n), 1, MADV_GUARD_INSTALL);
 }
 
+/* What is to be guarded is in use: it must be zapped. */
+void before_install_mapped(void)
+{
+	unsigned int i;
+
+	before_install_anon();
+	for (i = 0; i < GUARD_VMAS; i++)
+		touch(nth(i) + PAGE);
+	advise(nth(GUARD_VMAS + 1), 1, MADV_COLD);
+	usleep(50000);
+}
+
 void before_flagged(void)
 {
 	before_install_anon();

@@ -15,6 +15,7 @@ void before_flagged(void);
 void guard_install(unsigned int n);
 void before_install_again(void);
 void guard_install_again(unsigned int n);
+void before_install_mapped(void);
 void first_fault(unsigned int n);
 void guard_and_fault(unsigned int n);
 

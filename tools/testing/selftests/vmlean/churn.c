@@ -13,6 +13,7 @@
 #include <sys/shm.h>
 #include <sys/uio.h>
 
+#include "../kselftest_harness.h"
 #include "vmlean_util.h"
 
 #define PAGES	8

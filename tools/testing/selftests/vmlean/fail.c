@@ -10,6 +10,7 @@
 #include <signal.h>
 #include <sys/resource.h>
 
+#include "../kselftest_harness.h"
 #include "vmlean_util.h"
 
 #define PAGES	8

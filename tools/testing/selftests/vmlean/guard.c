@@ -7,6 +7,7 @@
 #include <linux/falloc.h>
 #include <sys/uio.h>
 
+#include "../kselftest_harness.h"
 #include "guard_util.h"
 
 /* What user space sees of guards, whatever they are made of. */

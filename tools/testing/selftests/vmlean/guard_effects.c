@@ -8,6 +8,7 @@
 #include <sys/resource.h>
 #include <sys/uio.h>
 
+#include "../kselftest_harness.h"
 #include "guard_util.h"
 
 /*

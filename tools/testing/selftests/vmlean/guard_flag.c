@@ -8,6 +8,7 @@
 #include <pthread.h>
 #include <sys/uio.h>
 
+#include "../kselftest_harness.h"
 #include "guard_util.h"
 
 #ifndef PR_SET_VMA

@@ -5,6 +5,7 @@
  */
 #include <linux/prctl.h>
 
+#include "../kselftest_harness.h"
 #include "guard_util.h"
 
 /*

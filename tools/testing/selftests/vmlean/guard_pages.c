@@ -7,6 +7,7 @@
 #include <pthread.h>
 #include <sys/swap.h>
 
+#include "../kselftest_harness.h"
 #include "guard_util.h"
 
 #define NEEDS_HUGE_PAGES()						\

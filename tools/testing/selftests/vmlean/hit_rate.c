@@ -7,6 +7,7 @@
 #include <linux/mempolicy.h>
 #include <linux/prctl.h>
 
+#include "../kselftest_harness.h"
 #include "vmlean_util.h"
 
 #define PAGES 8

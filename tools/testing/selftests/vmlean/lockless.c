@@ -9,6 +9,7 @@
 #include <pthread.h>
 #include <signal.h>
 
+#include "../kselftest_harness.h"
 #include "vmlean_util.h"
 
 #define STABLE	16		/* mappings that stay, each with a hole after it */

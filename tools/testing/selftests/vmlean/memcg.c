@@ -8,6 +8,7 @@
  */
 #include <pthread.h>
 
+#include "../kselftest_harness.h"
 #include "vmlean_util.h"
 
 #define THREADS	32

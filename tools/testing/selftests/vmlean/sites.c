@@ -14,6 +14,7 @@
 #include <sys/ioctl.h>
 #include <sys/shm.h>
 
+#include "../kselftest_harness.h"
 #include "vmlean_util.h"
 
 #define PAGES	8

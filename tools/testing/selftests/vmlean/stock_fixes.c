@@ -13,6 +13,7 @@
 #include <pthread.h>
 #include <sys/resource.h>
 
+#include "../kselftest_harness.h"
 #include "guard_util.h"
 
 #ifndef FALLOC_FL_PUNCH_HOLE

@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <signal.h>
 
+#include "../kselftest_harness.h"
 #include "vmlean_util.h"
 
 #define SLACK	8	/* VMAs that others may cache meanwhile */

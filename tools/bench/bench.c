@@ -9,6 +9,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <glob.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -272,11 +273,14 @@ static uint64_t time_vma_pair(unsigned int n)
 	unsigned long long count, empty;
 	char text[64];
 
-	snprintf(text, sizeof(text), "%u", n);
-	write_file(MODULE_PAIR, text);
-	read_file(MODULE_PAIR, text, sizeof(text));
-	if (sscanf(text, "%llu %llu", &count, &empty) != 2 || empty > count)
-		die("no numbers in " MODULE_PAIR ": %s", text);
+	/* again, if an interrupt came into the empty loop */
+	do {
+		snprintf(text, sizeof(text), "%u", n);
+		write_file(MODULE_PAIR, text);
+		read_file(MODULE_PAIR, text, sizeof(text));
+		if (sscanf(text, "%llu %llu", &count, &empty) != 2)
+			die("no numbers in " MODULE_PAIR ": %s", text);
+	} while (empty > count);
 	return count - empty;
 }
 
@@ -290,6 +294,7 @@ static uint64_t time_vma_pair(unsigned int n)
  * @ops: operations of one batch
  * @batches: how many batches; the result is the mean of their middle half
  * @once: not in both cgroups, and no suffix to its name
+ * @first: the row of the root cgroup runs before there is any other cgroup
  * @bare: no suffix to its name in the root cgroup
  * @asked: only if it is asked for by its name
  * @unit: of the result, where it is not what now() counts
@@ -305,6 +310,7 @@ struct row {
 	unsigned int ops;
 	unsigned int batches;
 	bool once;
+	bool first;
 	bool bare;
 	bool asked;
 	const char *unit;
@@ -317,7 +323,9 @@ struct row {
 
 static const struct row rows[] = {
 	{ "vma_pair", "vm_area_alloc() + vm_area_free() in the kernel",
-	  .ops = 100, .batches = 201, .module = true, .time = time_vma_pair },
+	  .ops = 100, .batches = 201, .module = true, .first = true, .time = time_vma_pair },
+	{ "vma_pair_beside", "the same in the root cgroup, beside others",
+	  .ops = 100, .batches = 201, .module = true, .once = true, .time = time_vma_pair },
 	{ "mmap_munmap", "mmap + munmap of one anonymous page, untouched",
 	  .ops = 20, .batches = 301, .run = do_mmap_munmap },
 	{ "mmap_many", "mmap beside 0 to 63 VMAs that stay, one page each",
@@ -533,6 +541,27 @@ static void load_module(void)
 	close(fd);
 }
 
+/*
+ * Give back the slabs that are empty, and sort the others. How full the slabs are
+ * that a row begins with depends on the rows before it.
+ */
+static void shrink_slabs(void)
+{
+	glob_t files;
+	size_t i;
+
+	if (glob("/sys/kernel/slab/*/shrink", 0, NULL, &files))
+		return;
+	for (i = 0; i < files.gl_pathc; i++) {
+		int fd = open(files.gl_pathv[i], O_WRONLY);
+
+		if (fd < 0 || write(fd, "1", 1) != 1)
+			die("%s: %s", files.gl_pathv[i], strerror(errno));
+		close(fd);
+	}
+	globfree(&files);
+}
+
 /* A fresh process, and program, so that no row sees what another one left. */
 static void run_row(const struct row *r, int where, char *batches)
 {
@@ -548,6 +577,7 @@ static void run_row(const struct row *r, int where, char *batches)
 		*slash = '.';
 	if (where == MEMCG)
 		cgroup_make(group);
+	shrink_slabs();
 	pid = fork();
 	if (!pid) {
 		if (where == MEMCG)
@@ -573,6 +603,22 @@ static bool wanted(const struct row *r, const char *name, int argc, char **argv)
 	return !argc && !r->asked;
 }
 
+static bool module_loaded;
+
+static bool run_wanted(const struct row *r, int where, char *batches, int argc, char **argv)
+{
+	char name[64];
+
+	full_name(name, sizeof(name), r, where);
+	if (!wanted(r, name, argc, argv))
+		return false;
+	if (r->module && !module_loaded)
+		load_module();
+	module_loaded |= r->module;
+	run_row(r, where, batches);
+	return true;
+}
+
 static void find_nop(void)
 {
 	static char path[256];
@@ -589,7 +635,7 @@ static void help(void)
 {
 	unsigned int i;
 
-	printf("usage: bench [-n BATCHES] [ROW[/root|/memcg]]...\nrows:\n");
+	printf("usage: bench [-r] [-n BATCHES] [ROW[/root|/memcg]]...\n-r: from the last row to the first\nrows:\n");
 	for (i = 0; i < ARRAY_SIZE(rows); i++)
 		printf("  %-22s %s\n", rows[i].name, rows[i].help);
 }
@@ -597,18 +643,21 @@ static void help(void)
 int main(int argc, char **argv)
 {
 	char *batches = "0";
-	bool child = false, module = false;
+	bool child = false, reversed = false;
 	unsigned int i, n, done = 0;
 	char name[64];
 	int c, where;
 
-	while ((c = getopt(argc, argv, "n:ch")) != -1) {
+	while ((c = getopt(argc, argv, "n:crh")) != -1) {
 		switch (c) {
 		case 'n':
 			batches = optarg;
 			break;
 		case 'c':
 			child = true;
+			break;
+		case 'r':
+			reversed = true;
 			break;
 		default:
 			help();
@@ -621,29 +670,28 @@ int main(int argc, char **argv)
 	if (n > MAX_BATCHES)
 		die("-n: at most %u", MAX_BATCHES);
 
-	for (i = 0; i < ARRAY_SIZE(rows); i++) {
-		const struct row *r = &rows[i];
-
-		if (child) {
-			if (strcmp(argv[0], r->name))
-				continue;
-			find_nop();
-			full_name(name, sizeof(name), r, strcmp(argv[1], "root") ? MEMCG : ROOT);
-			measure(r, name, n ? n : r->batches);
-			return 0;
-		}
-		for (where = ROOT; where <= (r->once ? ROOT : MEMCG); where++) {
-			full_name(name, sizeof(name), r, where);
-			if (!wanted(r, name, argc, argv))
-				continue;
-			if (r->module && !module)
-				load_module();
-			module |= r->module;
-			run_row(r, where, batches);
-			done++;
-		}
+	if (child) {
+		for (i = 0; strcmp(argv[0], rows[i].name); i++)
+			;
+		find_nop();
+		where = strcmp(argv[1], "root") ? MEMCG : ROOT;
+		full_name(name, sizeof(name), &rows[i], where);
+		measure(&rows[i], name, n ? n : rows[i].batches);
+		return 0;
 	}
-	if (module && syscall(SYS_delete_module, "vmbench", 0))
+
+	for (i = 0; i < ARRAY_SIZE(rows); i++)
+		if (rows[i].first)
+			done += run_wanted(&rows[i], ROOT, batches, argc, argv);
+	cgroup_make("bench");
+	for (i = 0; i < ARRAY_SIZE(rows); i++) {
+		const struct row *r = &rows[reversed ? ARRAY_SIZE(rows) - 1 - i : i];
+
+		for (where = r->first ? MEMCG : ROOT; where <= (r->once ? ROOT : MEMCG); where++)
+			done += run_wanted(r, where, batches, argc, argv);
+	}
+	cgroup_remove("bench");
+	if (module_loaded && syscall(SYS_delete_module, "vmbench", 0))
 		die("cannot remove vmbench: %s", strerror(errno));
 	if (!done)
 		die("no such row (bench -h lists them)");

@@ -2,7 +2,7 @@
 /*
  * Who pays for a cached VMA: the memory cgroup that it is charged to, for as
  * long as it exists, and nobody else's task may use it. Seen in the charges
- * alone, so all but the last test here also run without vmlean.ko.
+ * alone, so the first tests here also run without vmlean.ko.
  *
  * Everything runs on one CPU: see cg_charge().
  */
@@ -403,6 +403,106 @@ TEST_F(memcg, counters)
 	} else {
 		EXPECT_TRUE(vma_stats_zero(&e));
 	}
+	stats_close(stats);
+}
+
+/* One counter, from a file that is open: to open it is charged, too. */
+static long counter(int fd, const char *name)
+{
+	static char buf[4096];
+	ssize_t len = pread(fd, buf, sizeof(buf) - 1, 0);
+
+	buf[len < 0 ? 0 : len] = '\0';
+	return keyed_value(buf, name);
+}
+
+/* @pages of memory; @lazy: the kernel may take it back without swap. */
+static bool use_memory(int pages, bool lazy)
+{
+	size_t size = pages * getpagesize();
+	char *p = mmap(NULL, size, PROT_RW, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+
+	return p != MAP_FAILED && (!lazy || !madvise(p, size, MADV_FREE));
+}
+
+/* Let a child at the limit of group "a", with so much left, and an empty cache, do something. */
+static int at_limit(int left, bool lazy, int (*what)(int stats))
+{
+	int ready[2], go[2], status, stats;
+	pid_t pid;
+	char c;
+
+	if (pipe(ready) || pipe(go))
+		return -1;
+	pid = fork();
+	if (!pid) {
+		stats = open(VMLEAN_DEBUGFS "/vma_recycle/stats", O_RDONLY);
+		if (cg_enter("a") || stats < 0 || counter(stats, "hits") < 0 ||
+		    !use_memory(2048, lazy) || empty_cache(CALIB - (1UL << 30)) ||
+		    write(ready[1], "", 1) != 1 ||
+		    read(go[0], &c, 1) != 1)
+			_exit(100);
+		_exit(what(stats));
+	}
+	if (pid < 0 || read(ready[0], &c, 1) != 1 ||
+	    cg_write("a", "memory.max", "%ld", cg_read("a", "memory.current", NULL) + left) ||
+	    write(go[1], "", 1) != 1 || waitpid(pid, &status, 0) != pid)
+		return -1;
+	return WIFSIGNALED(status) ? -WTERMSIG(status) : WEXITSTATUS(status);
+}
+
+/* What can be reclaimed is, before the lock: no refill fails. */
+static int map_and_reclaim(int stats)
+{
+	long failed = counter(stats, "prepopulate_failed");
+	long locked = counter(stats, "locked_allocs");
+
+	if (map_many(CALIB, 4000))
+		return 1;
+	return counter(stats, "prepopulate_failed") != failed ? 2 :
+	       counter(stats, "locked_allocs") != locked ? 3 : 0;
+}
+
+TEST_F(memcg, refill_reclaims)
+{
+	int stats;
+
+	STATS_OPEN(stats);
+	if (!recycling())
+		SKIP(return, "no recycling");
+	EXPECT_EQ(0, at_limit(0, true, map_and_reclaim));
+	stats_close(stats);
+}
+
+/*
+ * There is nothing to reclaim. A munmap() of nothing needs no VMA, but refills
+ * the cache: that fails one day, and must not have killed anybody.
+ */
+static int refill_in_vain(int stats)
+{
+	long failed = counter(stats, "prepopulate_failed");
+	int i;
+
+	for (i = 0; i < 20000; i++) {
+		if (munmap(FAR_AWAY, getpagesize()))
+			return 1;
+		if (counter(stats, "prepopulate_failed") != failed)
+			return 0;
+		if (map_many(CALIB + i * recycle_depth() * STRIDE, recycle_depth()))
+			return 2;
+	}
+	return 3;
+}
+
+TEST_F(memcg, refill_kills_nobody)
+{
+	int stats;
+
+	STATS_OPEN(stats);
+	if (!recycling())
+		SKIP(return, "no recycling");
+	EXPECT_EQ(0, at_limit(128 << 10, false, refill_in_vain));
+	EXPECT_EQ(0, cg_read("a", "memory.events", "oom_kill"));
 	stats_close(stats);
 }
 

@@ -574,7 +574,7 @@ static void *rename_pages(void *arg)
 	struct race *r = arg;
 	unsigned int seed = (unsigned long)pthread_self();
 	char name[NAME_MAX_LEN];
-	int i, n = rounds(20000);
+	int i, n = rounds(5000);
 
 	for (i = 0; i < n; i++) {
 		size_t first = rand_r(&seed) % 64, len = 1 + rand_r(&seed) % (64 - first);
@@ -784,7 +784,7 @@ TEST_F(counted, objects)
 		EXPECT_EQ(saved + (many - names) *
 			  (*kconfig("CONFIG_ANON_VMA_NAME_ACCOUNT") ? 88L : 96L),
 			  stat_of("bytes_saved"));
-		for (unsigned int i = 0; i < many; i += many / 8 + 1) {
+		for (unsigned int i = 0; i < many; i += many / 3 + 1) {
 			nth_name(name, i % names);
 			snprintf(expected, sizeof(expected), "1 [anon:%s]", name);
 			EXPECT_MAPPING(FAR_AWAY + i * page, expected);

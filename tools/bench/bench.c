@@ -635,7 +635,8 @@ static void help(void)
 {
 	unsigned int i;
 
-	printf("usage: bench [-r] [-n BATCHES] [ROW[/root|/memcg]]...\n-r: from the last row to the first\nrows:\n");
+	printf("usage: bench [-r] [-n BATCHES] [ROW[/root|/memcg]]...\n"
+	       "-r: from the last row to the first\nrows:\n");
 	for (i = 0; i < ARRAY_SIZE(rows); i++)
 		printf("  %-22s %s\n", rows[i].name, rows[i].help);
 }

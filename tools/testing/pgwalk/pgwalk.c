@@ -799,7 +799,8 @@ static void install_at_random(void)
 		      should_install(&pte[t][first % PTRS], n);
 		got = install(base + PAGES(first), base + PAGES(first + n));
 		if (got != due && !why)
-			why = got == INSTALLED ? "it says that it did" : "it did not, or says why wrongly";
+			why = got == INSTALLED ? "it says that it did" :
+						 "it did not, or says why wrongly";
 		nothing_left();
 		for (int i = 0; !why && i < NR_TABLES; i++) {
 			unsigned long at = base + i * TABLE;

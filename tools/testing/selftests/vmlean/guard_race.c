@@ -280,7 +280,7 @@ TEST_F(area, at_will)
 /* The same threads; but their process dies. */
 TEST(death)
 {
-	void (*const act[])(struct worker *w) = {
+	const act_t act[] = {
 		act_install, act_install, act_remove, act_fault
 	};
 	int n = 0;
@@ -315,7 +315,7 @@ FIXTURE(count) {
 };
 
 FIXTURE_VARIANT(count) {
-	void (*act[3])(struct worker *w);
+	act_t act[3];
 	bool guard, write;	/* there is one before; some write */
 	bool split;		/* two VMAs, which may share an anon_vma */
 };

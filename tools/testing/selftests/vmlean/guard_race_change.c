@@ -243,7 +243,7 @@ TEST(merge)
 /* The same threads; but their process dies. */
 TEST(death)
 {
-	void (*const act[])(struct worker *w) = {
+	const act_t act[] = {
 		act_change, act_install_some, act_remove_all, act_remove_ranges
 	};
 	int n = 0;

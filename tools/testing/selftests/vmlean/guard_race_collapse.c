@@ -158,7 +158,7 @@ TEST_F(collapse, install)
 /* The same threads; but their process dies. */
 TEST(death)
 {
-	void (*const act[])(struct worker *w) = {
+	const act_t act[] = {
 		act_guard, act_guard, act_collapse, act_collapse
 	};
 	int n = 0;

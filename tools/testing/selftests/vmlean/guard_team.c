@@ -203,7 +203,7 @@ const char *team_end(struct worker *w, int n)
 	return text;
 }
 
-static void (*const *mortal)(struct worker *w);
+static const act_t *mortal;
 
 enum { KILL, EXIT, EXEC, SUICIDE, WAYS };
 
@@ -234,7 +234,7 @@ static void act_mortal(struct worker *w)
 	}
 }
 
-const char *team_dies(void (*const act[4])(struct worker *w), int *processes)
+const char *team_dies(act_t const act[4], int *processes)
 {
 	static const char * const ways[] = { "kill", "exit", "exec", "suicide" };
 	struct worker w[4] = {};
@@ -265,7 +265,8 @@ const char *team_dies(void (*const act[4])(struct worker *w), int *processes)
 			return "it died before it was killed";
 		expected = way == KILL || way == SUICIDE ? SIGKILL : 0;
 		if (waitpid(pid, &status, 0) != pid || status != expected) {
-			snprintf(text, sizeof(text), "round %d: %s, status %x", i, ways[way], status);
+			snprintf(text, sizeof(text), "round %d: %s, status %x", i, ways[way],
+				 status);
 			return text;
 		}
 	}

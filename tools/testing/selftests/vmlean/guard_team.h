@@ -80,8 +80,11 @@ extern struct team {
 	uint32_t removals;		/* of all guards; odd while at it */
 } team;
 
+struct worker;
+typedef void (*act_t)(struct worker *w);
+
 struct worker {
-	void (*act)(struct worker *w);
+	act_t act;
 	bool background;		/* at work as long as somebody else is */
 	pthread_t thread;
 	int nr;
@@ -106,7 +109,7 @@ const char *team_end(struct worker *w, int n);
  * Four threads, over and over; but their process is killed, or it exits or execs,
  * after some of their acts. Returns "", or how one did not end as it should.
  */
-const char *team_dies(void (*const act[4])(struct worker *w), int *processes);
+const char *team_dies(act_t const act[4], int *processes);
 
 /* Wait for a child that says with its status how many pages were wrong. */
 int child_wrong(pid_t pid);

@@ -574,7 +574,7 @@ static void *rename_pages(void *arg)
 	struct race *r = arg;
 	unsigned int seed = (unsigned long)pthread_self();
 	char name[NAME_MAX_LEN];
-	int i, n = rounds(5000);
+	int i, n = rounds(2500);
 
 	for (i = 0; i < n; i++) {
 		size_t first = rand_r(&seed) % 64, len = 1 + rand_r(&seed) % (64 - first);
@@ -680,7 +680,7 @@ static void *change_range(void *arg)
 
 TEST_F(names, noop_races_changes)
 {
-	struct noop_race r = { .p = FAR_AWAY + (1UL << 31), .rounds = rounds(1000) };
+	struct noop_race r = { .p = FAR_AWAY + (1UL << 31), .rounds = rounds(250) };
 	unsigned int turn, last = -1U, checked[NR_STATES] = {}, looked[NR_STATES] = {};
 	pthread_t thread;
 

@@ -63,7 +63,7 @@ STEPS = [Step(*row) for row in (
     ("build-norcu", "build", "run", "debug-norcu", "apply", "scripts/build debug-norcu"),
     ("image-norcu", "build", "run", "debug-norcu", "build-norcu", "scripts/image debug-norcu"),
     ("norcu-force", "test", "boot", "debug-norcu force", "image-norcu",
-     "scripts/boot debug-norcu check@recycle --append vma_recycle=force"),
+     "scripts/boot debug-norcu check@reuse --append vma_recycle=force"),
 
     ("sparse", "build", "tap", "host", "apply", "scripts/checks/lint sparse", "full"),
     ("topics", "test", "tap", "host", "apply", "scripts/checks/topics --apply-only"),

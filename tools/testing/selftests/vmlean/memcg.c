@@ -480,16 +480,20 @@ TEST_F(memcg, refill_reclaims)
  */
 static int refill_in_vain(int stats)
 {
-	long failed = counter(stats, "prepopulate_failed");
-	int i;
+	long failed = counter(stats, "prepopulate_failed"), before, n;
+	char *at = CALIB;
 
-	for (i = 0; i < 20000; i++) {
+	for (int i = 0; i < 20000; i++) {
+		before = counter(stats, "prepopulated");
 		if (munmap(FAR_AWAY, getpagesize()))
 			return 1;
 		if (counter(stats, "prepopulate_failed") != failed)
 			return 0;
-		if (map_many(CALIB + i * recycle_depth() * STRIDE, recycle_depth()))
+		/* take all of it, and no more: that would be a refill, too */
+		n = counter(stats, "prepopulated") - before;
+		if (n > recycle_depth() || map_many(at, n))
 			return 2;
+		at += n * STRIDE;
 	}
 	return 3;
 }

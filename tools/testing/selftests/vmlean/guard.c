@@ -464,24 +464,24 @@ TEST_F(guard, mlock)
 
 TEST_F(guard, advice)
 {
-	static const int advices[] = {
+	static const int advice[] = {
 		MADV_DONTNEED, MADV_DONTNEED_LOCKED, MADV_COLD, MADV_PAGEOUT, MADV_WILLNEED,
 		MADV_RANDOM, MADV_NORMAL, MADV_HUGEPAGE, MADV_NOHUGEPAGE,
 	};
 
-	for (size_t i = 0; i < ARRAY_SIZE(advices); i++) {
-		bool drops = advices[i] == MADV_DONTNEED || advices[i] == MADV_DONTNEED_LOCKED;
+	for (size_t i = 0; i < ARRAY_SIZE(advice); i++) {
+		bool drops = advice[i] == MADV_DONTNEED || advice[i] == MADV_DONTNEED_LOCKED;
 		const char *left = drops && !shared() ? "g..g.." : "g.wg.w";
 
 		for (int k = 0; k < 2; k++) {
 			if (left_to_others(i + k))
 				continue;
 			ASSERT_TRUE(lay(AT, k ? "g.wg.w" : "g..g.r"));
-			ASSERT_EQ(0, madvise(AT, 6 * page, advices[i])) {
-				TH_LOG("advice %d: %s", advices[i], strerror(errno));
+			ASSERT_EQ(0, madvise(AT, 6 * page, advice[i])) {
+				TH_LOG("advice %d: %s", advice[i], strerror(errno));
 			}
 			EXPECT_TRUE(kept(AT, k ? left : "g..g..")) {
-				TH_LOG("advice %d", advices[i]);
+				TH_LOG("advice %d", advice[i]);
 			}
 			ASSERT_EQ(0, munmap(AT, 6 * page));
 		}

@@ -947,14 +947,11 @@ static void *name_some(void *arg)
 	static unsigned int turn;
 	char *p = (char *)arg + __atomic_fetch_add(&turn, 1, __ATOMIC_RELAXED) * 256 * page;
 	char name[NAME_MAX_LEN];
-	int n = rounds(200);
 
 	if (map_many(p, 256))
 		return p;
 	/* at least once around, so that each VMA has a name */
-	if (n < 16)
-		n = 16;
-	for (int i = 0; i < n; i++)
+	for (int i = 0, n = rounds(200); i < n || i < 16; i++)
 		for (unsigned int j = 0; j < 16; j++) {
 			nth_name(name, j);
 			if (name_pages(p + ((i * 16 + j) % 256) * page, 1, name))

@@ -4,10 +4,10 @@
 # of patches/BASE, and how they become commits.
 #
 # The file series orders them, a line each: TOPIC/NAME.patch, and behind it
-# "# needs TOPIC" where a patch makes sense only with another topic (the counters
-# of a feature). TOPICS="vmap stats" chooses topics; without it all are chosen.
+# "# needs TOPIC..." where a patch makes sense only with others (the counters of a
+# feature). TOPICS="vmap stats" chooses topics; without it all are chosen.
 #
-# In our own tree each commit ends in a line "Topic: NAME" (and "Needs: NAME"): that
+# In our own tree each commit ends in a line "Topic: NAME" (and "Needs: NAME..."): that
 # is how scripts/export knows where it belongs. The patches have no such lines.
 
 tmp=$(mktemp -d "${TMPDIR:-/tmp}/vmlean.XXXXXX")
@@ -38,9 +38,16 @@ check_topics()	# are all of TOPICS topics?
 patches()	# the chosen patches, in order: TOPIC/NAME.patch; a series not there yet is empty
 {
 	[ ! -e "$PATCHES/series" ] || awk -v chosen=" ${TOPICS-$(topics | paste -sd' ')} " '
+		function is_chosen(topic)	{ return index(chosen, " " topic " ") }
+
 		/^#/ || !NF	{ next }
-		{ split($1, at, "/") }
-		index(chosen, " " at[1] " ") && ($3 != "needs" || index(chosen, " " $4 " ")) { print $1 }
+		{
+			split($1, at, "/")
+			all = is_chosen(at[1])
+			for (i = 4; i <= NF; i++)
+				all = all && is_chosen($i)
+		}
+		all		{ print $1 }
 	' "$PATCHES/series"
 }
 
@@ -51,7 +58,7 @@ patch_paths()
 
 needs_of()	# needs_of TOPIC/NAME.patch
 {
-	awk -v p="$1" '$1 == p && $3 == "needs" { print $4 }' "$PATCHES/series"
+	sed -n "s|^$1 # needs ||p" "$PATCHES/series"
 }
 
 series_key()

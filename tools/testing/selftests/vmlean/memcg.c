@@ -231,8 +231,10 @@ TEST_F(memcg, controller_toggled)
 	__atomic_store_n(&stop, 1, __ATOMIC_RELAXED);
 	ASSERT_EQ(0, pthread_join(thread, &err));
 	EXPECT_EQ(NULL, err);
-	/* a thread stack may stay with libc */
-	EXPECT_LE(cg_charge("a"), before + self->vma_bytes / 2);
+	/* a thread stack may stay with libc; the kernel's goes after the thread has */
+	EXPECT_TRUE(UNTIL(cg_charge("a") <= before + self->vma_bytes / 2)) {
+		TH_LOG("%ld bytes, before: %ld", cg_charge("a"), before);
+	}
 	ASSERT_EQ(0, cg_leave());
 	EXPECT_TRUE(UNTIL(!rmdir(cg_path("a", "child"))));
 	ASSERT_EQ(0, cg_write("a", "cgroup.subtree_control", "-memory"));

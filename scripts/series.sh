@@ -21,7 +21,7 @@ strict=(-c core.hooksPath=/dev/null -c core.fsmonitor=false
 
 topics()	# all topics, in order
 {
-	[ ! -e "$PATCHES/series" ] || sed -nE 's|^([^#/]+)/.*|\1|p' "$PATCHES/series" | uniq
+	[ ! -e "$PATCHES/series" ] || sed -nE 's|^([^#/]+)/.*|\1|p' "$PATCHES/series" | awk '!seen[$0]++'
 }
 
 check_topics()	# are all of TOPICS topics?

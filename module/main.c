@@ -13,6 +13,7 @@
 #include <linux/seq_file.h>
 #include <linux/uaccess.h>
 
+#include "anon_vma.h"
 #include "stats.h"
 
 static struct vmlean_stats kernel_stats = {
@@ -71,6 +72,7 @@ DEFINE_SHOW_STORE_ATTRIBUTE(stats);
 static int __init vmlean_init(void)
 {
 	const struct vmlean_counter *c, *end = vmlean_counters + NR_VMLEAN_EVENTS;
+	int err;
 
 	kernel_stats.base = alloc_percpu(struct vmlean_events);
 	if (!kernel_stats.base)
@@ -82,6 +84,12 @@ static int __init vmlean_init(void)
 		free_percpu(kernel_stats.base);
 		return PTR_ERR(vmlean_dir);
 	}
+	err = vmlean_rmap_depth_init();
+	if (err) {
+		debugfs_remove(vmlean_dir);
+		free_percpu(kernel_stats.base);
+		return err;
+	}
 
 	/* From here on files may be open: no way back, and debugfs needs none. */
 	debugfs_create_file("version", 0400, vmlean_dir, NULL, &version_fops);
@@ -91,6 +99,10 @@ static int __init vmlean_init(void)
 		debugfs_create_file("stats", 0600, dir, (void *)c, &stats_fops);
 		debugfs_create_file("percpu", 0400, dir, (void *)c, &percpu_fops);
 		debugfs_create_file("help", 0400, dir, (void *)c, &help_fops);
+		if (!strcmp(c->feature, "anon_vma")) {
+			vmlean_rmap_depth_files(dir);
+			vmlean_check_files(dir);
+		}
 	}
 	return 0;
 }
@@ -100,6 +112,7 @@ static void __exit vmlean_exit(void)
 {
 	/* waits for those who are inside a file operation */
 	debugfs_remove(vmlean_dir);
+	vmlean_rmap_depth_exit();
 	free_percpu(kernel_stats.base);
 }
 module_exit(vmlean_exit);

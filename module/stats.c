@@ -16,9 +16,6 @@
 
 #include "stats.h"
 
-/* Of all files; rises when a line changes its form, not when one is added. */
-#define VMLEAN_FORMAT "version 1\n"
-
 const struct vmlean_counter vmlean_counters[] = {
 #define X(feature, event, help) { #feature, #event, help },
 	VMLEAN_EVENTS(X)

@@ -18,6 +18,9 @@
 
 struct seq_file;
 
+/* Of all files; rises when a line changes its form, not when one is added. */
+#define VMLEAN_FORMAT "version 1\n"
+
 /**
  * struct vmlean_counter - one counter, in the order of enum vmlean_event
  * @feature: its folder; the counters of a feature follow each other

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * vmlean-stat: show what vmlean.ko counts, once or every few seconds.
+ * vmlean-stat: show what vmlean.ko counts, once or every few seconds, or what it
+ * finds in the anon_vmas of a process.
  *
  * It knows no counter: names, their order and their meaning come from the files
  * in debugfs (Documentation/ABI/testing/debugfs-vmlean).
@@ -10,6 +11,7 @@
 #include <dirent.h>
 #include <err.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <linux/magic.h>
 #include <stdbool.h>
@@ -19,6 +21,7 @@
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <time.h>
+#include <unistd.h>
 
 #define FORMAT 1	/* version of the files that is understood here */
 #define HEADER_EVERY 20	/* lines */
@@ -48,11 +51,13 @@ static size_t nr_features;
 
 static const char usage[] =
 "usage: vmlean-stat [options] [feature] [interval [count]]\n"
+"       vmlean-stat --check PID\n"
 "\n"
 "Without an interval: what was counted since boot, or since the last clear.\n"
 "With one: what was counted in each interval (seconds), count times.\n"
 "\n"
 "  -a, --all            show counters that are 0, too\n"
+"  -c, --check PID      check the anon_vmas of a process; 3 if a fault is found\n"
 "  -j, --json           one JSON object a line\n"
 "  -d, --debugfs DIR    where debugfs is mounted (/sys/kernel/debug)\n"
 "  -h, --help           this text\n"
@@ -384,6 +389,64 @@ static void watch(double interval, unsigned long count)
 	}
 }
 
+static const char *why_not_checked(void)
+{
+	switch (errno) {
+	case ESRCH:
+		return "there is no such process, or it has exited";
+	case EINVAL:
+		return "no PID of a user process";
+	case EACCES:
+		return "you may not trace it";
+	default:
+		return strerror(errno);
+	}
+}
+
+/* @path is anon_vma/check, which cannot be opened. */
+static void die_unchecked(char *path)
+{
+	int err = errno;
+
+	path[strlen(path) - strlen("/anon_vma/check")] = 0;
+	if (err == ENOENT && !access(path, F_OK))
+		errx(1, "this kernel checks nothing: CONFIG_ANON_VMA_CHECK is off");
+	errno = err;
+	die_unreadable(path);
+}
+
+/* What the checker of the kernel says of a process: the exit status. */
+static int check_process(const char *pid)
+{
+	unsigned long long faults = 0;
+	char *path, *line = NULL;
+	size_t size = 0;
+	FILE *file;
+	int fd;
+
+	if (asprintf(&path, "%s/vmlean/anon_vma/check", debugfs) < 0)
+		errx(1, "out of memory");
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	if (fd < 0)
+		die_unchecked(path);
+	if (write(fd, pid, strlen(pid)) < 0 || lseek(fd, 0, SEEK_SET))
+		errx(1, "process %s is not checked: %s", pid, why_not_checked());
+	file = check(fdopen(fd, "r"));
+	while (getline(&line, &size, file) > 0) {
+		if (!strncmp(line, "faults ", 7))
+			faults = strtoull(line + 7, NULL, 10);
+		if (strncmp(line, "version ", 8))
+			fputs(line, stdout);
+	}
+	if (ferror(file))
+		errx(1, "%s cannot be read: %s", path, strerror(errno));
+	free(line);
+	free(path);
+	fclose(file);
+	flush();
+	return faults ? 3 : 0;
+}
+
 static double number(const char *what, const char *text, double min, double max)
 {
 	char *end;
@@ -398,21 +461,26 @@ int main(int argc, char **argv)
 {
 	static const struct option options[] = {
 		{ "all", no_argument, NULL, 'a' },
+		{ "check", required_argument, NULL, 'c' },
 		{ "json", no_argument, NULL, 'j' },
 		{ "debugfs", required_argument, NULL, 'd' },
 		{ "help", no_argument, NULL, 'h' },
 		{ "version", no_argument, NULL, 'V' },
 		{}
 	};
+	const char *pid = NULL;
 	unsigned long count = 0;
 	double interval = 0;
 	size_t i;
 	int c;
 
-	while ((c = getopt_long(argc, argv, "ajd:hV", options, NULL)) != -1) {
+	while ((c = getopt_long(argc, argv, "ac:jd:hV", options, NULL)) != -1) {
 		switch (c) {
 		case 'a':
 			all = true;
+			break;
+		case 'c':
+			pid = optarg;
 			break;
 		case 'j':
 			json = true;
@@ -441,6 +509,8 @@ int main(int argc, char **argv)
 		count = number("a count", argv[optind++], 1, 1e9);
 	if (optind < argc)
 		errx(1, "too many arguments: see vmlean-stat --help");
+	if (pid)
+		return check_process(pid);
 
 	find_features();
 	read_all();

@@ -48,7 +48,7 @@ finish() {
 modes() {
 	for f in "$dir/version" "$dir"/*/*; do
 		case $f in
-		*/stats) want=600 ;;
+		*/stats | */rmap_depth | */check) want=600 ;;
 		*) want=400 ;;
 		esac
 		mode=$(stat -c '%a %u' "$f")

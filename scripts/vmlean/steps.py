@@ -59,11 +59,15 @@ STEPS = [Step(*row) for row in (
     ("debug", "test", "boot", "debug", "image-debug", "scripts/boot debug check"),
     ("debug-force", "test", "boot", "debug force", "image-debug",
      "scripts/boot debug check@recycle --append vma_recycle=force"),
+    ("rmap-force", "test", "boot", "debug force, 2 nodes", "image-debug",
+     "scripts/boot debug rmap --append 'vma_recycle=force numa=fake=2'"),
 
     ("build-norcu", "build", "run", "debug-norcu", "apply", "scripts/build debug-norcu"),
     ("image-norcu", "build", "run", "debug-norcu", "build-norcu", "scripts/image debug-norcu"),
     ("norcu-force", "test", "boot", "debug-norcu force", "image-norcu",
      "scripts/boot debug-norcu check@reuse --append vma_recycle=force"),
+    ("rmap-norcu", "test", "boot", "debug-norcu 2 nodes", "image-norcu",
+     "scripts/boot debug-norcu rmap --append numa=fake=2"),
 
     ("sparse", "build", "tap", "host", "apply", "scripts/checks/lint sparse", "full"),
     ("topics", "test", "tap", "host", "apply", "scripts/checks/topics --apply-only"),

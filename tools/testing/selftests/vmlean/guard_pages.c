@@ -5,7 +5,6 @@
  * has.
  */
 #include <pthread.h>
-#include <sys/swap.h>
 
 #include "../kselftest_harness.h"
 #include "guard_util.h"
@@ -39,32 +38,6 @@ FIXTURE_VARIANT(swap) {
 FIXTURE_VARIANT_ADD(swap, anon) { .backing = ANON };
 FIXTURE_VARIANT_ADD(swap, private) { .backing = PRIVATE };
 
-#define SWAP	"/dev/ram0"
-
-/* Of a disk on which there is nothing else. */
-static bool swap_on(void)
-{
-	static char head[1 << 16], none[1 << 16];
-	int fd = open(SWAP, O_RDWR | O_EXCL | O_CLOEXEC);
-	unsigned long size;
-	uint32_t *info = (uint32_t *)(head + 1024);
-	bool ok = fd >= 0 && read(fd, head, sizeof(head)) == sizeof(head) &&
-		  (!memcmp(head, none, sizeof(head)) ||
-		   !memcmp(head + page - 10, "SWAPSPACE2", 10)) &&
-		  !ioctl(fd, BLKGETSIZE64, &size);
-
-	if (ok) {
-		memset(head, 0, page);
-		memcpy(head + page - 10, "SWAPSPACE2", 10);
-		info[0] = 1;
-		info[1] = size / page - 1;
-		ok = pwrite(fd, head, page, 0) == (ssize_t)page && !fsync(fd);
-	}
-	if (fd >= 0)
-		close(fd);
-	return ok && !swapon(SWAP, 0);
-}
-
 FIXTURE_SETUP(swap)
 {
 	BACKING_OPEN(variant->backing);
@@ -86,7 +59,7 @@ FIXTURE_TEARDOWN(swap)
 {
 	cg_leave();
 	EXPECT_TRUE(cg_remove("guard"));
-	EXPECT_TRUE(!self->on || !swapoff(SWAP));
+	EXPECT_TRUE(!self->on || swap_off());
 }
 
 /* All of the cgroup, as a page that several map is not for MADV_PAGEOUT. */
@@ -219,7 +192,7 @@ TEST_F(swap, swapoff)
 	ASSERT_TRUE(fill(AT + page, "w"));
 	ASSERT_EQ(0, mprotect(AT + page, page, PROT_READ));
 	EXPECT_TRUE(page_out(AT + page));
-	ASSERT_EQ(0, swapoff(SWAP));
+	ASSERT_TRUE(swap_off());
 	self->on = false;
 	EXPECT_FALSE(swapped(AT + page));
 	EXPECT_TRUE(kept(AT, "gw.g----g..g"));

@@ -2,6 +2,10 @@
 /*
  * What the vmlean selftests share, see vmlean_util.h.
  */
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/swap.h>
+
 #include "vmlean_util.h"
 
 char *map_at(char *at, size_t pages)
@@ -351,4 +355,37 @@ int pin_to_one_cpu(void)
 	CPU_ZERO(&one);
 	CPU_SET(cpu < 0 ? 0 : cpu, &one);
 	return sched_setaffinity(0, sizeof(one), &one);
+}
+
+bool swap_on(void)
+{
+	static char head[1 << 16], none[1 << 16];
+	size_t page = getpagesize();
+	uint32_t *info = (uint32_t *)(head + 1024);
+	unsigned long size;
+	bool ok;
+	int fd;
+
+	swapoff(SWAP);		/* a test that was killed has left it on */
+	fd = open(SWAP, O_RDWR | O_EXCL | O_CLOEXEC);
+	ok = fd >= 0 && read(fd, head, sizeof(head)) == sizeof(head) &&
+		  (!memcmp(head, none, sizeof(head)) ||
+		   !memcmp(head + page - 10, "SWAPSPACE2", 10)) &&
+		  !ioctl(fd, BLKGETSIZE64, &size);
+
+	if (ok) {
+		memset(head, 0, page);
+		memcpy(head + page - 10, "SWAPSPACE2", 10);
+		info[0] = 1;
+		info[1] = size / page - 1;
+		ok = pwrite(fd, head, page, 0) == (ssize_t)page && !fsync(fd);
+	}
+	if (fd >= 0)
+		close(fd);
+	return ok && !swapon(SWAP, 0);
+}
+
+bool swap_off(void)
+{
+	return !swapoff(SWAP);
 }

@@ -194,6 +194,12 @@ int cg_leave(void);
  */
 long cg_charge(const char *name);
 
+/* Swap, on a disk on which there is nothing else. */
+#define SWAP	"/dev/ram0"
+
+bool swap_on(void);
+bool swap_off(void);
+
 /* So that the stock of one CPU is all there is. */
 int pin_to_one_cpu(void);
 

@@ -255,6 +255,7 @@ static void vma_assert_stabilised(struct vm_area_struct *vma)
 #define max(a, b)			((a) > (b) ? (a) : (b))
 #define min(a, b)			((a) < (b) ? (a) : (b))
 #define vmlean_count(event)		do { } while (0)
+#define trace_guard_flag_clear(vma)	do { } while (0)
 
 /* ---- page tables ---- */
 

@@ -133,13 +133,27 @@ def check_kernel(out, head):
                           f"{out}/vmlinux")
 
 
-def plan_seconds(variant, name, only):
-    """What the tests of a plan may take, as scripts/image has packed it."""
+def plan_lines(variant, name):
+    """Of a plan as scripts/image has packed it; of none, where there is none."""
     try:
-        lines = read(f"{BUILD}/image/{variant}.root/plans/{name}").splitlines()
-        return sum(float(w[1]) for w in map(str.split, lines) if w and not w[0].startswith("#")
-                   and (not only or w[0] in only.split(",")))
-    except (OSError, ValueError, IndexError):
+        return read(f"{BUILD}/image/{variant}.root/plans/{name}").splitlines()
+    except OSError:
+        return []
+
+
+def plan_parameters(variant, name):
+    """What a plan wants on the kernel command line: lines '# append WORDS'."""
+    return " ".join(s[len("# append "):] for s in plan_lines(variant, name)
+                    if s.startswith("# append "))
+
+
+def plan_seconds(variant, name, only):
+    """What the tests of a plan may take."""
+    try:
+        return sum(float(w[1]) for w in map(str.split, plan_lines(variant, name))
+                   if w and not w[0].startswith("#") and (not only or w[0] in only.split(","))) \
+            or 600
+    except (ValueError, IndexError):
         return 600
 
 

@@ -3,15 +3,17 @@
  * anon_vma/rmap_depth: how many VMAs the walks of the reverse map visit, and in
  * how many of them they find the folio; see Documentation/ABI/testing/debugfs-vmlean.
  *
- * Counts walks since the module was loaded, or the file cleared: before, nobody
- * listens to the tracepoint.
+ * A walk that is counted looks twice at each VMA, so it counts only from when
+ * somebody asks for it until he has seen enough.
  */
+#include <linux/cleanup.h>
 #include <linux/debugfs.h>
+#include <linux/kstrtox.h>
 #include <linux/log2.h>
 #include <linux/module.h>
+#include <linux/mutex.h>
 #include <linux/percpu.h>
 #include <linux/seq_file.h>
-#include <linux/uaccess.h>
 #include <trace/events/rmap.h>
 
 #include "anon_vma.h"
@@ -37,6 +39,9 @@ struct rmap_depths {
 };
 
 static struct rmap_depths __percpu *depths;
+
+static DEFINE_MUTEX(counting_lock);
+static bool counting;
 
 static unsigned int bucket(unsigned int n)
 {
@@ -94,6 +99,7 @@ static int rmap_depth_show(struct seq_file *m, void *unused)
 	enum rmap_walk_type type;
 
 	seq_puts(m, VMLEAN_FORMAT);
+	seq_printf(m, "counting %d\n", READ_ONCE(counting));
 	for (type = 0; type < ARRAY_SIZE(type_names); type++) {
 		show_sum(m, type, walks);
 		show_sum(m, type, contended);
@@ -105,43 +111,55 @@ static int rmap_depth_show(struct seq_file *m, void *unused)
 	return 0;
 }
 
-static ssize_t rmap_depth_write(struct file *file, const char __user *from, size_t len,
-				loff_t *pos)
+static int count_from_now(void)
 {
 	unsigned int cpu;
-	char buf[2];
 	int err;
 
-	if (len > sizeof(buf))
-		return -EINVAL;
-	if (copy_from_user(buf, from, len))
-		return -EFAULT;
-	err = vmlean_parse_clear(buf, len);
-	if (err)
-		return err;
+	guard(mutex)(&counting_lock);
 	/* a walk that ends at this moment may be lost, or stay */
 	for_each_possible_cpu(cpu)
 		memset(per_cpu_ptr(depths, cpu), 0, sizeof(*depths));
-	return len;
+	err = counting ? 0 : register_trace_rmap_walk_end(count_walk, NULL);
+	if (!err)
+		WRITE_ONCE(counting, true);
+	return err;
+}
+
+static void count_no_more(void)
+{
+	guard(mutex)(&counting_lock);
+	if (counting)
+		unregister_trace_rmap_walk_end(count_walk, NULL);
+	WRITE_ONCE(counting, false);
+}
+
+static ssize_t rmap_depth_write(struct file *file, const char __user *from, size_t len,
+				loff_t *pos)
+{
+	int err;
+	bool on;
+
+	err = kstrtobool_from_user(from, len, &on);
+	if (err)
+		return err;
+	if (on)
+		err = count_from_now();
+	else
+		count_no_more();
+	return err ? err : len;
 }
 DEFINE_SHOW_STORE_ATTRIBUTE(rmap_depth);
 
 /**
- * vmlean_rmap_depth_init() - begin to count walks
+ * vmlean_rmap_depth_init() - have room for what is counted
  *
- * Return: 0, or why the tracepoint cannot be listened to.
+ * Return: 0 or -ENOMEM.
  */
 int vmlean_rmap_depth_init(void)
 {
-	int err;
-
 	depths = alloc_percpu(struct rmap_depths);
-	if (!depths)
-		return -ENOMEM;
-	err = register_trace_rmap_walk_end(count_walk, NULL);
-	if (err)
-		free_percpu(depths);
-	return err;
+	return depths ? 0 : -ENOMEM;
 }
 
 /**
@@ -160,7 +178,8 @@ void vmlean_rmap_depth_files(struct dentry *dir)
  */
 void vmlean_rmap_depth_exit(void)
 {
-	unregister_trace_rmap_walk_end(count_walk, NULL);
+	count_no_more();
+	/* also for walks that were counted until a moment ago */
 	tracepoint_synchronize_unregister();
 	free_percpu(depths);
 }

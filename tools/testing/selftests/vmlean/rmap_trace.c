@@ -193,6 +193,35 @@ TEST_F(events, guard_flag)
 	EXPECT_EQ(2, traced("guard_flag_clear: ", line, ""));
 }
 
+/* A clone that fails has linked nothing, and says so. */
+TEST_F(events, clone_fails)
+{
+	int fd = -1, failed = 0, linked = 0;
+
+	if (!inject_usable())
+		SKIP(return, "kernel without " INJECT_NEEDS);
+	fd = open("/proc/thread-self/fail-nth", O_RDWR | O_CLOEXEC);
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(0, inject_setup(true));
+	for (int nth = 1, left = 0; nth < 100 && !left && !failed; nth++) {
+		munmap(AT, 4 * page);
+		if (map_at(AT, 4))
+			*AT = 'a';
+		empty_cache(AWAY);
+		trace("enable");
+		arm(fd, nth);
+		mprotect(AT + page, page, PROT_READ);
+		left = armed(fd);
+		arm(fd, 0);
+		failed = traced("anon_vma_clone: ", "operation=split", "ret=-12");
+		linked = traced("anon_vma_link: ", "", "");
+	}
+	inject_close(fd);
+	EXPECT_EQ(1, failed);
+	EXPECT_EQ(0, linked);
+	EXPECT_EQ(0, faults_of(getpid()));
+}
+
 FIXTURE(walks) {
 	bool on, made;
 	int how;
@@ -212,6 +241,7 @@ FIXTURE_SETUP(walks)
 
 FIXTURE_TEARDOWN(walks)
 {
+	write_file(RMAP_DEPTH, "0");
 	SWAP_CLOSE(self->on);
 	if (self->made)
 		EXPECT_EQ(0, rmdir(HERE));
@@ -253,7 +283,7 @@ TEST_F(walks, shared_and_own)
 	}
 
 	/* the child's own: no walk visits more than one VMA */
-	ASSERT_EQ(0, write_file(RMAP_DEPTH, "0"));
+	ASSERT_EQ(0, write_file(RMAP_DEPTH, "1"));
 	for (int i = 0; i < CHILDREN; i++)
 		ASSERT_TRUE(child_go(&child[i]) && child_ready(&child[i]));
 	walks = depth("anon_walks");
@@ -267,7 +297,7 @@ TEST_F(walks, shared_and_own)
 	}
 
 	/* the shared one: all */
-	ASSERT_EQ(0, write_file(RMAP_DEPTH, "0"));
+	ASSERT_EQ(0, write_file(RMAP_DEPTH, "1"));
 	ASSERT_TRUE(trace("rmap_walk_end/enable"));
 	ASSERT_TRUE(swap_out(AT));
 	EXPECT_LE(1, traced("rmap_walk_end: ", "type=anon visited=17 hit=17", "contended=0")) {
@@ -282,8 +312,7 @@ TEST_F(walks, shared_and_own)
 /* Both walks of a migration find all: one takes the page away, the other puts it back. */
 TEST_F(walks, migration)
 {
-	void *pages[] = { AT };
-	int status, to = 1;
+	int to = 1;
 	struct child child[3];
 
 	NODES_NEEDED();
@@ -297,8 +326,7 @@ TEST_F(walks, migration)
 	}
 	ASSERT_TRUE(UNTIL(trace("rmap_walk_begin/enable") &&
 			  !write_file(EVENTS "rmap_walk_end/enable", "1") &&
-			  (to = !to,
-			   !syscall(SYS_move_pages, 0, 1UL, pages, &to, &status, 1 << 2)) &&
+			  (to = !to, move_to(AT, to) == to) &&
 			  traced("rmap_walk_end: ", "type=anon visited=4 hit=4", "") >= 2));
 	EXPECT_LE(2, traced("rmap_walk_begin: ", "type=anon", "locked=")) {
 		SHOW();
@@ -328,21 +356,116 @@ TEST_F(walks, file)
 	close(fd);
 }
 
-/* Only "0" clears, and what it clears is all. */
-TEST_F(walks, clear)
+/* A page that KSM has merged: found by its stable node, of each of the two VMAs. */
+TEST_F(walks, ksm)
 {
-	static const char *const not[] = { "1", "00", "x", "0 " };
+	if (!*kconfig("CONFIG_KSM"))
+		SKIP(return, "kernel without CONFIG_KSM");
+	ASSERT_NE(NULL, map_at(AT, 1));
+	ASSERT_NE(NULL, map_at(AWAY, 1));
+	memset(AT, 'k', page);
+	memset(AWAY, 'k', page);
+	ASSERT_TRUE(ksm_merge(AT, AWAY));
+	ASSERT_EQ(0, write_file(RMAP_DEPTH, "1"));
+	ASSERT_TRUE(trace("rmap_walk_end/enable"));
+	ASSERT_TRUE(swap_out(AT));
+	EXPECT_LE(1, traced("rmap_walk_end: ", "type=ksm visited=2 hit=2", "contended=0")) {
+		SHOW();
+	}
+	EXPECT_LE(1, depth("ksm_walks"));
+	EXPECT_LE(1, depth("ksm_hit_2"));
+	ASSERT_EQ(0, write_file(KSM_DIR "run", "2"));
+	ASSERT_EQ(0, write_file(KSM_DIR "run", "0"));
+}
 
+/* What anon_vma/stats says of a first fault, of a fork, and of what fork need not make. */
+struct counted {
+	long allocated, freed, prepared, forked, depth, reused, chains, anon_vmas;
+};
+
+static struct counted counted(void)
+{
+	char stats[4096] = "";
+
+	read_file(VMLEAN_DEBUGFS "/anon_vma/stats", stats, sizeof(stats));
+	return (struct counted){
+		.allocated = keyed_value(stats, "allocated"),
+		.freed = keyed_value(stats, "freed"),
+		.prepared = keyed_value(stats, "prepared"),
+		.forked = keyed_value(stats, "forked"),
+		.depth = keyed_value(stats, "depth"),
+		.reused = keyed_value(stats, "reused"),
+		.chains = keyed_value(stats, "chains"),
+		.anon_vmas = keyed_value(stats, "anon_vmas"),
+	};
+}
+
+TEST_F(walks, counters)
+{
+	struct counted before, after;
+	struct child child;
+
+	ASSERT_NE(NULL, map_at(AT, 1));
+	before = counted();
+	*AT = 'a';
+	after = counted();
+	EXPECT_EQ(before.allocated + 1, after.allocated);
+	EXPECT_EQ(before.prepared + 1, after.prepared);
+	EXPECT_EQ(before.anon_vmas + 1, after.anon_vmas);
+	EXPECT_EQ(before.chains + 1, after.chains);
+
+	/* a child has one more for each VMA with pages, one fork away from its root */
+	before = counted();
+	ASSERT_LE(0, child_fork(&child));
+	if (!child.pid)
+		_exit(!child_waits(&child));
+	ASSERT_TRUE(child_ready(&child));
+	after = counted();
+	EXPECT_LT(before.forked, after.forked);
+	EXPECT_LE(after.forked - before.forked, after.depth - before.depth);
+	EXPECT_EQ(before.anon_vmas + after.forked - before.forked, after.anon_vmas);
+	EXPECT_LE(before.chains + 2 * (after.forked - before.forked), after.chains);
+	EXPECT_EQ(before.reused, after.reused);
+
+	/* and all of it goes with the child */
+	EXPECT_TRUE(child_go(&child) && child_ends(&child));
+	EXPECT_TRUE(UNTIL(counted().chains == before.chains &&
+			  counted().anon_vmas == before.anon_vmas));
+	EXPECT_LE(after.freed + after.forked - before.forked, counted().freed);
+
+	before = counted();
+	ASSERT_EQ(0, munmap(AT, page));
+	after = counted();
+	EXPECT_EQ(before.freed + 1, after.freed);
+	EXPECT_EQ(before.chains - 1, after.chains);
+}
+
+/* It counts when it is asked to, not before and not after; a start clears. */
+TEST_F(walks, counts_when_asked)
+{
+	long walks;
+
+	ASSERT_EQ(0, write_file(RMAP_DEPTH, "1"));
+	EXPECT_EQ(1, depth("counting"));
 	*(volatile char *)map_at(AT, 1) = 'a';
 	ASSERT_TRUE(swap_out(AT));
-	ASSERT_LT(0, depth("anon_walks"));
-	for (int i = 0; i < 4; i++) {
-		EXPECT_EQ(-1, write_file(RMAP_DEPTH, not[i])) {
-			TH_LOG("\"%s\" was taken", not[i]);
-		}
-	}
-	EXPECT_LT(0, depth("anon_walks"));
-	EXPECT_TRUE(UNTIL(!write_file(RMAP_DEPTH, "0\n") && !depth("anon_visited") &&
+	walks = depth("anon_walks");
+	EXPECT_LT(0, walks);
+	EXPECT_EQ(-1, write_file(RMAP_DEPTH, "x"));
+
+	/* twice is as once */
+	ASSERT_EQ(0, write_file(RMAP_DEPTH, "0\n"));
+	ASSERT_EQ(0, write_file(RMAP_DEPTH, "0"));
+	EXPECT_EQ(0, depth("counting"));
+	walks = depth("anon_walks");
+	*(volatile char *)AT = 'b';
+	ASSERT_TRUE(swap_out(AT));
+	EXPECT_EQ(walks, depth("anon_walks"));
+
+	ASSERT_EQ(0, write_file(RMAP_DEPTH, "1"));
+	ASSERT_EQ(0, write_file(RMAP_DEPTH, "1"));
+	/* others may walk meanwhile */
+	EXPECT_TRUE(UNTIL(!write_file(RMAP_DEPTH, "1") && !depth("anon_walks") &&
 			  depth("anon_visited_1") == -1));
 }
 

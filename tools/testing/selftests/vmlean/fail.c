@@ -11,15 +11,13 @@
 #include <sys/resource.h>
 
 #include "../kselftest_harness.h"
-#include "vmlean_util.h"
+#include "rmap_util.h"
 
 #define PAGES	8
 #define TO	(FAR_AWAY + (1UL << 30))
 #define FILLERS	(FAR_AWAY + (2UL << 30))
 #define MIDDLE(p) ((p) + 2 * page)
 #define LAST	3000		/* no call here makes that many allocations */
-
-static size_t page;
 
 /*
  * One line per mapping of this process, without malloc(). Neighbours that
@@ -219,7 +217,6 @@ FIXTURE_VARIANT_ADD(failslab, fork_named) { .call = call_fork, .named = true };
 
 FIXTURE_SETUP(failslab)
 {
-	page = getpagesize();
 	INJECT_OPEN(self->nth_fd);
 }
 
@@ -274,6 +271,11 @@ static void check_call(struct __test_metadata *_metadata,
 			for (int i = 0; i < PAGES; i++)
 				ASSERT_EQ(gap && i == 2 ? 0 : (char)nth,
 					  p[i * page]);
+			/*
+			 * "mm: change anon_vma linking ...": to link a VMA with
+			 * anon_vmas may fail, and must not leave half of the links
+			 */
+			ASSERT_EQ(0, faults_of(getpid()));
 		}
 		if (!full)
 			munmap(FILLERS, 16 * page);
@@ -307,7 +309,6 @@ FIXTURE(failure) {
 
 FIXTURE_SETUP(failure)
 {
-	page = getpagesize();
 	if (!cg_usable())
 		SKIP(return, "no cgroup2 with memory and pids controllers");
 	ASSERT_EQ(0, pin_to_one_cpu());
@@ -458,7 +459,6 @@ FIXTURE_VARIANT_ADD(oom, threads) { .eat = churn_forever };
 
 FIXTURE_SETUP(oom)
 {
-	page = getpagesize();
 	if (!cg_usable())
 		SKIP(return, "no cgroup2 with memory and pids controllers");
 	ASSERT_EQ(0, pin_to_one_cpu());

@@ -6,318 +6,13 @@
  */
 #include <linux/mempolicy.h>
 #include <pthread.h>
+#include <sys/uio.h>
 
 #include "../kselftest_harness.h"
 #include "rmap_util.h"
 
 #define AT	(FAR_AWAY + 16 * page)
 #define AWAY	(FAR_AWAY + (1UL << 30))
-
-/* A number after "KEY" in a file. */
-static long number_in(const char *path, const char *key)
-{
-	static char text[1 << 16];
-	const char *at;
-
-	at = read_file(path, text, sizeof(text)) < 0 ? NULL : strstr(text, key);
-	return at ? strtol(at + strlen(key), NULL, 10) : -1;
-}
-
-/* The youngest of a line of @depth descendants returns 0; the others wait for theirs. */
-static pid_t descend(struct child *child, int depth)
-{
-	pid_t pid = child_fork(child);
-
-	while (!pid && --depth > 0) {
-		int status;
-
-		pid = fork();
-		if (pid)
-			_exit(pid < 0 || waitpid(pid, &status, 0) != pid || status);
-	}
-	return pid;
-}
-
-FIXTURE(swap) {
-	bool on;
-};
-
-FIXTURE_SETUP(swap)
-{
-	SWAP_OPEN(self->on);
-}
-
-FIXTURE_TEARDOWN(swap)
-{
-	SWAP_CLOSE(self->on);
-}
-
-/*
- * A page that processes share in swap must not get the anon_vma of the one that reads
- * it first: that process may exit, and then nobody finds the page. It gets the oldest
- * one: "anonvma: when setting up page->mapping, we need to pick the _oldest_ anonvma".
- */
-static void child_reads_first(struct __test_metadata *_metadata, bool guards, int depth)
-{
-	struct child child;
-	pid_t pid;
-
-	ASSERT_NE(NULL, map_at(AT, 2));
-	if (guards && madvise(AT + page, page, MADV_GUARD_INSTALL))
-		SKIP(return, "no MADV_GUARD_INSTALL");
-	*AT = 'A';
-	pid = descend(&child, depth);
-	ASSERT_LE(0, pid);
-	if (!pid)
-		_exit(!(child_waits(&child) && *AT == 'A' && !faults_of(getpid()) &&
-			child_waits(&child)));
-	ASSERT_TRUE(child_ready(&child));
-	ASSERT_TRUE(swap_out(AT));
-	ASSERT_TRUE(child_go(&child) && child_ready(&child));
-	EXPECT_EQ('A', *(volatile char *)AT);
-	EXPECT_EQ(0, faults_of(getpid()));
-	ASSERT_TRUE(child_go(&child) && child_ends(&child));
-	/* it is found, or it would never be swapped out */
-	EXPECT_EQ(0, faults_of(getpid()));
-	EXPECT_TRUE(swap_out(AT));
-	EXPECT_EQ('A', *(volatile char *)AT);
-}
-
-TEST_F(swap, child_reads_first)
-{
-	child_reads_first(_metadata, false, 1);
-}
-
-TEST_F(swap, child_reads_first_beside_guard)
-{
-	child_reads_first(_metadata, true, 1);
-}
-
-TEST_F(swap, grandchild_reads_first)
-{
-	child_reads_first(_metadata, false, 3);
-}
-
-/*
- * The counts of swap entries were a byte, and beyond that another page: with more
- * than 62 processes, or where that failed, a page was lost: "swap_info: swap count
- * continuations".
- */
-#define MANY	80
-
-TEST_F(swap, many_share)
-{
-	struct child child[MANY];
-
-	ASSERT_NE(NULL, map_at(AT, 1));
-	*AT = 'A';
-	for (int i = 0; i < MANY; i++) {
-		pid_t pid = child_fork(&child[i]);
-
-		ASSERT_LE(0, pid);
-		if (!pid)
-			_exit(!(child_waits(&child[i]) && *AT == 'A' &&
-				child_waits(&child[i]) && *AT == 'A' && (*AT = i, *AT == (char)i)));
-		ASSERT_TRUE(child_ready(&child[i]));
-	}
-	ASSERT_TRUE(swap_out(AT));
-	/* half of them see it before swapoff, the others by it */
-	for (int i = 0; i < MANY; i += 2)
-		ASSERT_TRUE(child_go(&child[i]) && child_ready(&child[i]));
-	ASSERT_TRUE(swap_off());
-	self->on = false;
-	for (int i = 1; i < MANY; i += 2)
-		ASSERT_TRUE(child_go(&child[i]) && child_ready(&child[i]));
-	for (int i = 0; i < MANY; i++)
-		EXPECT_TRUE(child_go(&child[i]) && child_ends(&child[i]));
-	EXPECT_EQ('A', *(volatile char *)AT);
-	EXPECT_EQ(0, faults_of(getpid()));
-}
-
-/*
- * What two VMAs of different anon_vmas shared through KSM is in swap one page. Who
- * reads it second needs a copy: the page can have one anon_vma only. 5ad6468801d2,
- * "ksm: let shared pages be swappable".
- */
-#define KSM_DIR	"/sys/kernel/mm/ksm/"
-
-static bool ksm_merged(void)
-{
-	return number_in(KSM_DIR "pages_sharing", "") > 0;
-}
-
-TEST_F(swap, ksm_copies)
-{
-	char old[16];
-	long copies;
-
-	if (access(KSM_DIR, F_OK))
-		SKIP(return, "kernel without CONFIG_KSM");
-	ASSERT_LT(0, read_file(KSM_DIR "pages_to_scan", old, sizeof(old)));
-	ASSERT_NE(NULL, map_at(AT, 1));
-	ASSERT_NE(NULL, map_at(AWAY, 1));
-	memset(AT, 'k', page);
-	memset(AWAY, 'k', page);
-	ASSERT_EQ(0, madvise(AT, page, MADV_MERGEABLE));
-	ASSERT_EQ(0, madvise(AWAY, page, MADV_MERGEABLE));
-	ASSERT_EQ(0, write_file(KSM_DIR "pages_to_scan", "1000"));
-	ASSERT_EQ(0, write_file(KSM_DIR "run", "1"));
-	EXPECT_TRUE(UNTIL(ksm_merged()));
-	ASSERT_EQ(0, write_file(KSM_DIR "run", "0"));
-	ASSERT_EQ(0, write_file(KSM_DIR "pages_to_scan", old));
-
-	ASSERT_TRUE(swap_out(AT));
-	ASSERT_TRUE(swapped(AWAY));
-	copies = number_in("/proc/vmstat", "ksm_swpin_copy ");
-	EXPECT_EQ('k', AT[page - 1]);
-	EXPECT_EQ('k', AWAY[page - 1]);
-	EXPECT_EQ(copies + 1, number_in("/proc/vmstat", "ksm_swpin_copy "));
-	EXPECT_EQ(0, faults_of(getpid()));
-	AT[0] = 'a';
-	EXPECT_EQ('k', AWAY[0]);
-	EXPECT_EQ(0, write_file(KSM_DIR "run", "2"));
-	EXPECT_EQ(0, write_file(KSM_DIR "run", "0"));
-	EXPECT_EQ('a', AT[0]);
-	EXPECT_EQ('k', AWAY[0]);
-	EXPECT_EQ(0, faults_of(getpid()));
-}
-
-/* On which node is it? Negative: an errno. */
-static int node_of(char *at)
-{
-	void *pages[] = { at };
-	int status = -ENODEV;
-
-	if (syscall(SYS_move_pages, 0, 1, pages, NULL, &status, 0))
-		return -errno;
-	return status;
-}
-
-/*
- * While pages migrate, migration entries stand for them, and a walk finds these to
- * put the pages back. A child that is forked meanwhile has copies: these must be found
- * as well, or the child waits forever. And a copy must not be writable, or the child
- * writes into the parent's page. "Swapless page migration: add R/W migration entries",
- * and "mm: change anon_vma linking to fix multi-process server scalability issue", since
- * which the order of the VMAs in a walk matters.
- */
-#define MOVED	256
-
-struct mover {
-	pthread_t thread;
-	bool stop;
-	long moves;	/* of all pages, or as many as could be */
-	long moved;	/* pages */
-};
-
-static void *move_to_and_fro(void *arg)
-{
-	struct mover *m = arg;
-	static void *pages[MOVED];
-	static int nodes[MOVED], status[MOVED];
-
-	for (int i = 0; i < MOVED; i++)
-		pages[i] = AT + i * page;
-	while (!__atomic_load_n(&m->stop, __ATOMIC_SEQ_CST)) {
-		for (int i = 0; i < MOVED; i++)
-			nodes[i] = m->moves & 1;
-		/* what the child maps as well does not move but with MPOL_MF_MOVE_ALL */
-		syscall(SYS_move_pages, 0, MOVED, pages, nodes, status, MPOL_MF_MOVE_ALL);
-		for (int i = 0; i < MOVED; i++)
-			m->moved += status[i] == nodes[i];
-		__atomic_add_fetch(&m->moves, 1, __ATOMIC_SEQ_CST);
-	}
-	return NULL;
-}
-
-/* Reads all, writes all; returns how many pages were not as they should be. */
-static int child_looks(void)
-{
-	int wrong = 0;
-
-	for (int i = 0; i < MOVED; i++)
-		wrong += AT[i * page] != 'p';
-	for (int i = 0; i < MOVED; i++)
-		AT[i * page] = 'c';
-	for (int i = 0; i < MOVED; i++)
-		wrong += AT[i * page] != 'c';
-	return wrong;
-}
-
-TEST(fork_while_pages_migrate)
-{
-	struct mover mover = {};
-	int wrong = 0, status;
-	long before;
-
-	NODES_NEEDED();
-	ASSERT_NE(NULL, map_at(AT, MOVED));
-	for (int i = 0; i < MOVED; i++)
-		AT[i * page] = 'p';
-	ASSERT_EQ(0, pthread_create(&mover.thread, NULL, move_to_and_fro, &mover));
-	for (int i = 0; i < rounds(100); i++) {
-		pid_t pid;
-
-		before = __atomic_load_n(&mover.moves, __ATOMIC_SEQ_CST);
-		pid = fork();
-		ASSERT_LE(0, pid);
-		if (!pid) {
-			alarm(100);	/* for a page that never comes */
-			_exit(!!child_looks());
-		}
-		ASSERT_EQ(pid, waitpid(pid, &status, 0));
-		ASSERT_EQ(0, status);
-		for (int j = 0; j < MOVED; j++)
-			wrong += *(volatile char *)(AT + j * page) != 'p';
-		ASSERT_EQ(0, wrong);
-		/* it moves as well where a fork takes no time */
-		ASSERT_TRUE(UNTIL(__atomic_load_n(&mover.moves, __ATOMIC_SEQ_CST) > before));
-		for (int j = i & 1; j < MOVED; j += 2)	/* pages of its own again */
-			*(volatile char *)(AT + j * page) = 'p';
-	}
-	__atomic_store_n(&mover.stop, true, __ATOMIC_SEQ_CST);
-	ASSERT_EQ(0, pthread_join(mover.thread, NULL));
-	EXPECT_EQ(0, faults_of(getpid()));
-	/* those that a child has just unmapped, or a CPU holds back, do not move */
-	EXPECT_LT(mover.moves * MOVED / 4, mover.moved);
-	ksft_print_msg("%ld pages moved, %ld times\n", mover.moved, mover.moves);
-}
-
-/*
- * mbind() moves the pages of all VMAs of its range, not of the first one only:
- * "Migration: find correct vma in new_vma_page()".
- */
-TEST(mbind_moves_all)
-{
-	unsigned long node;
-	char *file = AT + 2 * page, *guarded = AT + 4 * page;
-
-	NODES_NEEDED();
-	ASSERT_EQ(AT, mmap(AT, 2 * page, PROT_RW, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0));
-	ASSERT_EQ(file, mmap(file, 2 * page, PROT_RW, MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED,
-			     -1, 0));
-	ASSERT_EQ(guarded, mmap(guarded, 3 * page, PROT_RW, MAP_PRIVATE | MAP_ANONYMOUS |
-				MAP_FIXED | MAP_NORESERVE, -1, 0));
-	if (madvise(guarded + page, page, MADV_GUARD_INSTALL))
-		SKIP(return, "no MADV_GUARD_INSTALL");
-	for (int i = 0; i < 7; i++)
-		if (i != 5)
-			AT[i * page] = i;
-	for (int round = 0; round < 4; round++) {
-		node = 1UL << (round & 1);
-		ASSERT_EQ(0, syscall(SYS_mbind, AT, 7 * page, MPOL_BIND, &node, 64UL,
-				     MPOL_MF_MOVE | MPOL_MF_STRICT));
-		for (int i = 0; i < 7; i++) {
-			if (i == 5)	/* the guard */
-				continue;
-			EXPECT_EQ(round & 1, node_of(AT + i * page)) {
-				TH_LOG("round %d, page %d", round, i);
-			}
-			EXPECT_EQ(i, AT[i * page]);
-		}
-	}
-	EXPECT_EQ(0, faults_of(getpid()));
-}
 
 /*
  * Pages that were locked, and made inaccessible, are unlocked all the same: "mlock:
@@ -364,6 +59,178 @@ TEST(mremap_is_no_peak)
 		ASSERT_EQ(0, munmap(AWAY, size));
 	}
 	EXPECT_EQ(0, faults_of(getpid()));
+}
+
+#define HUGE	(2UL << 20)
+#define PAGES	(HUGE / page)
+
+/* A huge page at FAR_AWAY, each page of it with a number of its own. */
+static bool huge_page(void)
+{
+	if (mmap(FAR_AWAY, HUGE, PROT_RW, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) !=
+	    FAR_AWAY)
+		return false;
+	for (int i = 0; i < PAGES; i++)
+		*(int *)(FAR_AWAY + i * page) = i;
+	return UNTIL(!madvise(FAR_AWAY, HUGE, MADV_COLLAPSE));
+}
+
+static bool huge_page_intact(void)
+{
+	for (int i = 0; i < PAGES; i++)
+		if (*(int *)(FAR_AWAY + i * page) != i)
+			return false;
+	return true;
+}
+
+/* What wants only a part of a huge page splits it, if it can. */
+static long splits(const char *key)
+{
+	return madvise(FAR_AWAY + 5 * page, page, MADV_COLD) ? -1 :
+	       number_in("/proc/vmstat", key);
+}
+
+#define DONE	"thp_split_page "
+#define FAILED	"thp_split_page_failed "
+
+/*
+ * A huge page of which somebody holds a page, by no mapping, is not split, and he goes
+ * on to see what is written into it: "thp: transparent hugepage core" on O_DIRECT.
+ */
+TEST(split_of_held)
+{
+	struct iovec iov = { FAR_AWAY + 3 * page, sizeof(int) };
+	long failed = number_in("/proc/vmstat", FAILED);
+	long done = number_in("/proc/vmstat", DONE);
+	int fds[2], value;
+
+	if (!*kconfig("CONFIG_TRANSPARENT_HUGEPAGE"))
+		SKIP(return, "kernel without CONFIG_TRANSPARENT_HUGEPAGE");
+	ASSERT_EQ(0, pipe(fds));
+	ASSERT_TRUE(huge_page());
+	ASSERT_EQ(sizeof(int), vmsplice(fds[1], &iov, 1, 0));
+	EXPECT_EQ(failed + 1, splits(FAILED));
+	EXPECT_EQ(done, number_in("/proc/vmstat", DONE));
+	*(int *)(FAR_AWAY + 3 * page) = 33;
+	ASSERT_EQ(sizeof(int), read(fds[0], &value, sizeof(int)));
+	EXPECT_EQ(33, value);
+	*(int *)(FAR_AWAY + 3 * page) = 3;
+	/* given back */
+	EXPECT_EQ(done + 1, splits(DONE));
+	EXPECT_TRUE(huge_page_intact());
+	EXPECT_EQ(0, faults_of(getpid()));
+}
+
+struct holder {
+	pthread_t thread;
+	int fds[2];
+	bool stop;
+	long n, wrong;
+};
+
+static void *hold_and_look(void *arg)
+{
+	struct holder *h = arg;
+
+	for (; !__atomic_load_n(&h->stop, __ATOMIC_SEQ_CST); h->n++) {
+		int i = h->n % PAGES, value = -1;
+		struct iovec iov = { FAR_AWAY + i * page, sizeof(int) };
+
+		h->wrong += vmsplice(h->fds[1], &iov, 1, 0) != sizeof(int) ||
+			    read(h->fds[0], &value, sizeof(int)) != sizeof(int) || value != i;
+	}
+	return NULL;
+}
+
+/* The same at any moment of a split, and of the collapse that takes it back. */
+TEST(split_while_held)
+{
+	struct holder holder = {};
+
+	if (!*kconfig("CONFIG_TRANSPARENT_HUGEPAGE"))
+		SKIP(return, "kernel without CONFIG_TRANSPARENT_HUGEPAGE");
+	ASSERT_EQ(0, pipe(holder.fds));
+	ASSERT_TRUE(huge_page());
+	ASSERT_EQ(0, pthread_create(&holder.thread, NULL, hold_and_look, &holder));
+	for (int i = 0; i < rounds(40); i++) {
+		long done = number_in("/proc/vmstat", DONE);
+
+		EXPECT_TRUE(UNTIL(splits(DONE) > done));
+		ASSERT_TRUE(huge_page_intact());
+		EXPECT_TRUE(UNTIL(!madvise(FAR_AWAY, HUGE, MADV_COLLAPSE)));
+		ASSERT_TRUE(huge_page_intact());
+	}
+	__atomic_store_n(&holder.stop, true, __ATOMIC_SEQ_CST);
+	ASSERT_EQ(0, pthread_join(holder.thread, NULL));
+	EXPECT_LT(0, holder.n);
+	EXPECT_EQ(0, holder.wrong);
+	EXPECT_EQ(0, faults_of(getpid()));
+}
+
+#define POOL	"/proc/sys/vm/nr_hugepages"
+#define LRU	5	/* a bit of /proc/kpageflags */
+
+FIXTURE(hugetlb) {
+	char before[16];
+};
+
+FIXTURE_SETUP(hugetlb)
+{
+	if (!*kconfig("CONFIG_HUGETLBFS"))
+		SKIP(return, "kernel without CONFIG_HUGETLBFS");
+	ASSERT_LT(0, read_file(POOL, self->before, sizeof(self->before)));
+	ASSERT_EQ(0, write_file(POOL, "8"));
+	ASSERT_EQ(8, number_in(POOL, ""));
+}
+
+FIXTURE_TEARDOWN(hugetlb)
+{
+	if (*self->before) {
+		EXPECT_EQ(0, write_file(POOL, self->before));
+		EXPECT_EQ(0, number_in("/proc/meminfo", "HugePages_Rsvd:"));
+	}
+}
+
+/*
+ * Pages of hugetlb have an anon_vma where the mapping is private, but are on no LRU list,
+ * and a guard region is not for them: the comment "The following three functions are
+ * for anonymous (private mapped) hugepages".
+ */
+TEST_F(hugetlb, private)
+{
+	struct child child;
+	uint64_t flags;
+
+	ASSERT_EQ(FAR_AWAY, mmap(FAR_AWAY, HUGE, PROT_RW, MAP_PRIVATE | MAP_ANONYMOUS |
+				 MAP_FIXED | MAP_HUGETLB, -1, 0));
+	EXPECT_EQ(-1, madvise(FAR_AWAY, HUGE, MADV_GUARD_INSTALL));
+	EXPECT_EQ(EINVAL, errno);
+	*FAR_AWAY = 'p';
+	ASSERT_TRUE(kpageflags_of(FAR_AWAY, &flags));
+	EXPECT_FALSE(flags >> LRU & 1);
+
+	ASSERT_LE(0, child_fork(&child));
+	if (!child.pid)
+		_exit(!(child_waits(&child) && *FAR_AWAY == 'p' && (*FAR_AWAY = 'c') &&
+			child_waits(&child) && *FAR_AWAY == 'c'));
+	ASSERT_TRUE(child_ready(&child));
+	if (two_nodes()) {
+		/* a walk finds both, there and back */
+		for (int to = 1; to >= 0; to--) {
+			EXPECT_TRUE(UNTIL(move_to(FAR_AWAY, to) == to && node_of(FAR_AWAY) == to));
+			EXPECT_EQ('p', *(volatile char *)FAR_AWAY);
+		}
+	}
+	EXPECT_EQ(0, faults_of(child.pid));
+	ASSERT_TRUE(child_go(&child) && child_ready(&child));
+	EXPECT_EQ('p', *(volatile char *)FAR_AWAY);
+	*FAR_AWAY = 'q';
+	EXPECT_EQ(0, faults_of(child.pid));
+	EXPECT_EQ(0, faults_of(getpid()));
+	EXPECT_TRUE(child_go(&child) && child_ends(&child));
+	EXPECT_EQ('q', *(volatile char *)FAR_AWAY);
+	ASSERT_EQ(0, munmap(FAR_AWAY, HUGE));
+	EXPECT_TRUE(UNTIL(number_in("/proc/meminfo", "HugePages_Free:") == 8));
 }
 
 TEST_HARNESS_MAIN

@@ -15,6 +15,9 @@
 
 extern size_t page;
 
+/* The number after KEY in a file, or its first one where KEY is ""; -1 if there is none. */
+long number_in(const char *path, const char *key);
+
 /* Is that page of the caller in swap? If it is shared, nothing says so. */
 bool swapped(const char *at);
 
@@ -43,6 +46,20 @@ bool child_waits(struct child *child);
 bool child_ready(struct child *child);
 bool child_go(struct child *child);
 bool child_ends(struct child *child);
+
+/* On which node is a page of the caller? Negative: an errno. */
+int node_of(char *at);
+
+/* Move it, whoever else maps it: as node_of() then. */
+int move_to(char *at, int node);
+
+/* What /proc/kpageflags says of the page there; false if there is none. */
+bool kpageflags_of(const char *at, uint64_t *flags);
+
+/* Make two pages of the caller, of the same content, one. */
+#define KSM_DIR	"/sys/kernel/mm/ksm/"
+
+bool ksm_merge(char *a, char *b);
 
 /* Two nodes, between which pages migrate. */
 bool two_nodes(void);

@@ -46,6 +46,10 @@ STRDUP = [word for obj in ("vma_init", "mmap") for word in
 STRDUP_BOOTS = (("bench-strdup", 1, "ramdisk_size=65536"),)
 
 
+# What vmlean.ko counts, and stock cannot.
+COUNTED_BOOTS = (("bench-rmap", 1, "ramdisk_size=65536"),)
+
+
 def measure(name, icount, boots=BOOTS):
     """{row: (unit, value)} of one kernel."""
     rows = {}
@@ -102,6 +106,7 @@ def about(names, icount):
 
 
 def ratio(stock, patched):
+    """None where there is nothing to compare with."""
     return round(patched / stock, 4) if stock else None
 
 
@@ -120,6 +125,15 @@ def limit(row):
                  if fnmatch.fnmatchcase(row["name"], pattern)), (None, None))
 
 
+def any_will_do(name):
+    return limit({"name": name})[1] is None
+
+
+def is_wanted(name):
+    """Has this base a limit for that row, other than the one for all rows?"""
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern, _, _ in LIMITS[:-1])
+
+
 def reached(row, by):
     """What the limit of a row is about; None: nothing to compare. by: {name: row}"""
     column, _ = limit(row)
@@ -134,6 +148,8 @@ def misses(row, by):
 
 
 def number(value):
+    if value is None:
+        return "–"
     return f"{value:,.0f}" if value >= 1000 else f"{value:,.1f}"
 
 
@@ -164,6 +180,7 @@ def cells(row):
 VMAP = ("test_vmalloc/", "vmap_visits/", "vmap_alloc/", "vmap_free/")
 NAMES = ("prctl_name/", "fork64k/", "dup_misses/", "anon_name_objects/")
 GUARDS = ("guard_objects/", "guard_bytes/", "guard_install/", "fork_guard/", "first_fault/")
+RMAP = ("rmap_visits/", "rmap_walk/")
 
 
 def with_units(title, prefixes, rows):
@@ -200,8 +217,9 @@ def tables(rows, facts):
     lines += ["", f"| {unit} | stock | patched | ratio |", "|---|---:|---:|---:|"]
     lines += [f"| `{name}` {cells(row)}|" for name, row in by.items()
               if not name.endswith(("/root", "/memcg"))
-              and not name.startswith(VMAP + NAMES + GUARDS)]
+              and not name.startswith(VMAP + NAMES + GUARDS + RMAP)]
     lines += with_units("names of VMAs", NAMES, rows) + with_units("guard regions", GUARDS, rows)
+    lines += with_units("the reverse map", RMAP, rows)
     lines += ["", f"| {unit} | pools: stock | patched | ratio | no pools (`/up`): stock | patched "
               "| ratio |", "|---|---:|---:|---:|---:|---:|---:|"]
     lines += [f"| `{name[:-3]}` {cells(by.get(name[:-3]))}{cells(row)}|" for name, row in by.items()
@@ -242,9 +260,46 @@ def cover_letter(text, rows):
     return NUMBERS.sub(table, text)
 
 
+PLOT = """
+set terminal svg size 640,400 font "sans-serif,13"
+set output "{path}"
+set logscale xy 2
+set xtics (16, 64, 256, 1024)
+set xrange [14:1200]
+set ytics nomirror
+set xlabel "children"
+set ylabel "VMAs visited in a walk"
+set y2label "instructions for a walk"
+set logscale y2 10
+set y2tics
+set key top left
+set grid xtics
+$data << END
+{data}
+END
+plot $data using 1:2 with linespoints lw 2 pt 7 lc 1 title "a page that one child wrote: VMAs", \\
+     $data using 1:3 with linespoints lw 2 pt 7 lc 2 title "a page that all share: VMAs", \\
+     $data using 1:4 axes x1y2 with linespoints dt 2 pt 6 lc 1 title "the first: instructions", \\
+     $data using 1:5 axes x1y2 with linespoints dt 2 pt 6 lc 2 title "the second: instructions"
+"""
+
+
+def plot(rows, path):
+    """What walks cost families of several sizes, as SVG."""
+    by = {row["name"]: row["patched"] for row in rows}
+    sizes = sorted(int(name.rpartition("/")[2]) for name in by if name.startswith("rmap_walk/child/"))
+    data = "\n".join(" ".join([str(n)] + [str(by[f"{what}/{page}/{n}"])
+                                          for what in ("rmap_visits", "rmap_walk")
+                                          for page in ("child", "shared")]) for n in sizes)
+    call(f"{TOP}/scripts/setup", "gnuplot=gnuplot-nox")
+    subprocess.run(["gnuplot"], input=PLOT.format(path=path, data=data), text=True, check=True)
+
+
 def write(rows, facts):
     """Put the figures wherever they stand: one run makes them all."""
     insert(tables(rows, facts), "bench", f"Documentation/benchmarks/{env.BASE}.md")
+    if is_wanted("rmap_visits/child/16"):
+        plot(rows, f"{TOP}/Documentation/benchmarks/rmap-{env.BASE}.svg")
     if env.BASE == env.bases()[-1]:
         insert(["| | unit | stock | patched | ratio |", "|---|---|---:|---:|---:|"] + [
             f"| `{row['name']}` | {row['unit']} {cells(row)}|" for row in chosen(rows, SHORT)]

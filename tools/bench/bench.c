@@ -9,6 +9,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <fnmatch.h>
 #include <glob.h>
 #include <pthread.h>
 #include <signal.h>
@@ -25,6 +26,7 @@
 
 #include "guard.h"
 #include "names.h"
+#include "rmap.h"
 #include "util.h"
 
 #define MODULE_KO	"/lib/vmlean/vmbench.ko"
@@ -299,6 +301,7 @@ static uint64_t time_vma_pair(unsigned int n)
  * @asked: only if it is asked for by its name
  * @unit: of the result, where it is not what now() counts
  * @module: needs vmbench.ko
+ * @children: how many are forked, see rmap.c
  * @setup: called once
  * @before: called before each batch, not timed
  * @run: the batch
@@ -315,6 +318,7 @@ struct row {
 	bool asked;
 	const char *unit;
 	bool module;
+	unsigned int children;
 	void (*setup)(void);
 	void (*before)(void);
 	void (*run)(unsigned int n);
@@ -446,6 +450,54 @@ static const struct row rows[] = {
 	{ "guard_bytes/shared", "the same of shared file mappings",
 	  .ops = 1, .batches = 1, .once = true, .module = true, .unit = "bytes",
 	  .setup = setup_objects_shared, .time = count_rmap_bytes },
+	{ "rmap_walk/child/16", "a walk for a page that one of 16 children wrote",
+	  .ops = RMAP_WALKS, .batches = 21, .once = true, .children = 16,
+	  .time = time_walks_child },
+	{ "rmap_walk/shared/16", "a walk for a page that 16 children share",
+	  .ops = RMAP_WALKS, .batches = 21, .once = true, .children = 16,
+	  .time = time_walks_shared },
+	{ "rmap_walk/child/64", "a walk for a page that one of 64 children wrote",
+	  .ops = RMAP_WALKS, .batches = 21, .once = true, .children = 64,
+	  .time = time_walks_child },
+	{ "rmap_walk/shared/64", "a walk for a page that 64 children share",
+	  .ops = RMAP_WALKS, .batches = 21, .once = true, .children = 64,
+	  .time = time_walks_shared },
+	{ "rmap_walk/child/256", "a walk for a page that one of 256 children wrote",
+	  .ops = RMAP_WALKS, .batches = 21, .once = true, .children = 256,
+	  .time = time_walks_child },
+	{ "rmap_walk/shared/256", "a walk for a page that 256 children share",
+	  .ops = RMAP_WALKS, .batches = 21, .once = true, .children = 256,
+	  .time = time_walks_shared },
+	{ "rmap_walk/child/1024", "a walk for a page that one of 1024 children wrote",
+	  .ops = RMAP_WALKS, .batches = 21, .once = true, .children = 1024,
+	  .time = time_walks_child },
+	{ "rmap_walk/shared/1024", "a walk for a page that 1024 children share",
+	  .ops = RMAP_WALKS, .batches = 21, .once = true, .children = 1024,
+	  .time = time_walks_shared },
+	{ "rmap_visits/child/16", "VMAs visited in a walk when the first of these is swapped out",
+	  .ops = RMAP_PARTS, .batches = 1, .once = true, .asked = true, .unit = "VMAs",
+	  .children = 16, .time = count_visits_child },
+	{ "rmap_visits/shared/16", "the same of the second",
+	  .ops = RMAP_PARTS, .batches = 1, .once = true, .asked = true, .unit = "VMAs",
+	  .children = 16, .time = count_visits_shared },
+	{ "rmap_visits/child/64", "VMAs visited in a walk when the first of these is swapped out",
+	  .ops = RMAP_PARTS, .batches = 1, .once = true, .asked = true, .unit = "VMAs",
+	  .children = 64, .time = count_visits_child },
+	{ "rmap_visits/shared/64", "the same of the second",
+	  .ops = RMAP_PARTS, .batches = 1, .once = true, .asked = true, .unit = "VMAs",
+	  .children = 64, .time = count_visits_shared },
+	{ "rmap_visits/child/256", "VMAs visited in a walk when the first of these is swapped out",
+	  .ops = RMAP_PARTS, .batches = 1, .once = true, .asked = true, .unit = "VMAs",
+	  .children = 256, .time = count_visits_child },
+	{ "rmap_visits/shared/256", "the same of the second",
+	  .ops = RMAP_PARTS, .batches = 1, .once = true, .asked = true, .unit = "VMAs",
+	  .children = 256, .time = count_visits_shared },
+	{ "rmap_visits/child/1024", "VMAs visited in a walk when the first of these is swapped out",
+	  .ops = RMAP_PARTS, .batches = 1, .once = true, .asked = true, .unit = "VMAs",
+	  .children = 1024, .time = count_visits_child },
+	{ "rmap_visits/shared/1024", "the same of the second",
+	  .ops = RMAP_PARTS, .batches = 1, .once = true, .asked = true, .unit = "VMAs",
+	  .children = 1024, .time = count_visits_shared },
 	{ "getppid", "the cheapest system call", .once = true,
 	  .ops = 1000, .batches = 51, .run = do_getppid },
 };
@@ -480,6 +532,8 @@ static void measure(const struct row *r, const char *name, unsigned int batches)
 	double middle, all;
 
 	setup_neighbours();
+	if (r->children)
+		setup_family(r->children);
 	if (r->setup)
 		r->setup();
 	memset(t, 0, sizeof(t));
@@ -598,7 +652,7 @@ static bool wanted(const struct row *r, const char *name, int argc, char **argv)
 	int i;
 
 	for (i = 0; i < argc; i++)
-		if (!strcmp(argv[i], name) || !strcmp(argv[i], r->name))
+		if (!fnmatch(argv[i], name, 0) || !fnmatch(argv[i], r->name, 0))
 			return true;
 	return !argc && !r->asked;
 }
@@ -636,6 +690,7 @@ static void help(void)
 	unsigned int i;
 
 	printf("usage: bench [-r] [-n BATCHES] [ROW[/root|/memcg]]...\n"
+	       "ROW may be a pattern: 'rmap_*'\n"
 	       "-r: from the last row to the first\nrows:\n");
 	for (i = 0; i < ARRAY_SIZE(rows); i++)
 		printf("  %-22s %s\n", rows[i].name, rows[i].help);

@@ -6,9 +6,10 @@
  * in KTAP on the second serial port; with vmlean.shell it gives a shell on the
  * first one instead. Then it reboots, which ends QEMU (-no-reboot).
  *
- * A line of a plan is "suite seconds command...". Whatever a test prints comes
- * out indented and without control characters, so that only this program can
- * write at the start of a line, and nothing a test starts outlives it.
+ * A line of a plan is "suite seconds command...", and vmlean.with= a program that
+ * runs these commands. Whatever a test prints comes out indented and without control
+ * characters, so that only this program can write at the start of a line, and nothing a
+ * test starts outlives it.
  */
 #define _GNU_SOURCE
 #include <ctype.h>
@@ -55,6 +56,7 @@ static struct test tests[MAX_TESTS];
 static int nr_tests, nr_done;
 static double scale = 1;
 static char nonce[64];
+static char with[64];			/* a program that runs each command */
 static FILE *result;
 static int sigfd;
 
@@ -396,7 +398,10 @@ static void run_test(const struct test *t)
 		dup2(open("/dev/null", O_RDONLY), 0);
 		dup2(pipefd[1], 1);
 		dup2(pipefd[1], 2);
-		execl("/bin/sh", "sh", "-c", t->command, NULL);
+		if (with[0])
+			execl(with, with, "/bin/sh", "-c", t->command, NULL);
+		else
+			execl("/bin/sh", "sh", "-c", t->command, NULL);
 		_exit(127);
 	}
 	close(pipefd[1]);
@@ -608,6 +613,7 @@ int main(void)
 	if (param("vmlean.scale", text, sizeof(text)) && atof(text) > 0)
 		scale = atof(text);
 	param("vmlean.nonce", nonce, sizeof(nonce));
+	param("vmlean.with", with, sizeof(with));
 
 	if (param("vmlean.shell", NULL, 0)) {
 		run_shell();

@@ -125,10 +125,6 @@ def limit(row):
                  if fnmatch.fnmatchcase(row["name"], pattern)), (None, None))
 
 
-def any_will_do(name):
-    return limit({"name": name})[1] is None
-
-
 def is_wanted(name):
     """Has this base a limit for that row, other than the one for all rows?"""
     return any(fnmatch.fnmatchcase(name, pattern) for pattern, _, _ in LIMITS[:-1])
@@ -180,7 +176,7 @@ def cells(row):
 VMAP = ("test_vmalloc/", "vmap_visits/", "vmap_alloc/", "vmap_free/")
 NAMES = ("prctl_name/", "fork64k/", "dup_misses/", "anon_name_objects/")
 GUARDS = ("guard_objects/", "guard_bytes/", "guard_install/", "fork_guard/", "first_fault/")
-RMAP = ("rmap_visits/", "rmap_walk/")
+RMAP = ("rmap_visits/", "rmap_walk/", "anon_vma_check/")
 
 
 def with_units(title, prefixes, rows):
@@ -261,18 +257,20 @@ def cover_letter(text, rows):
 
 
 PLOT = """
-set terminal svg size 640,400 font "sans-serif,13"
+set terminal svg size 640,440 font "sans-serif,13" background "#ffffff"
 set output "{path}"
+set title "{title}"
 set logscale xy 2
 set xtics (16, 64, 256, 1024)
 set xrange [14:1200]
+set yrange [0.8:2048]
 set ytics nomirror
 set xlabel "children"
 set ylabel "VMAs visited in a walk"
 set y2label "instructions for a walk"
 set logscale y2 10
 set y2tics
-set key top left
+set key below
 set grid xtics
 $data << END
 {data}
@@ -284,7 +282,7 @@ plot $data using 1:2 with linespoints lw 2 pt 7 lc 1 title "a page that one chil
 """
 
 
-def plot(rows, path):
+def plot(rows, facts, path):
     """What walks cost families of several sizes, as SVG."""
     by = {row["name"]: row["patched"] for row in rows}
     sizes = sorted(int(name.rpartition("/")[2]) for name in by if name.startswith("rmap_walk/child/"))
@@ -292,14 +290,16 @@ def plot(rows, path):
                                           for what in ("rmap_visits", "rmap_walk")
                                           for page in ("child", "shared")]) for n in sizes)
     call(f"{TOP}/scripts/setup", "gnuplot=gnuplot-nox")
-    subprocess.run(["gnuplot"], input=PLOT.format(path=path, data=data), text=True, check=True)
+    title = f"Linux {facts['kernel']} with the series: a walk of the reverse map"
+    subprocess.run(["gnuplot"], input=PLOT.format(path=path, data=data, title=title), text=True,
+                   check=True)
 
 
 def write(rows, facts):
     """Put the figures wherever they stand: one run makes them all."""
     insert(tables(rows, facts), "bench", f"Documentation/benchmarks/{env.BASE}.md")
     if is_wanted("rmap_visits/child/16"):
-        plot(rows, f"{TOP}/Documentation/benchmarks/rmap-{env.BASE}.svg")
+        plot(rows, facts, f"{TOP}/Documentation/benchmarks/rmap-{env.BASE}.svg")
     if env.BASE == env.bases()[-1]:
         insert(["| | unit | stock | patched | ratio |", "|---|---|---:|---:|---:|"] + [
             f"| `{row['name']}` | {row['unit']} {cells(row)}|" for row in chosen(rows, SHORT)]

@@ -81,6 +81,13 @@ static int open_idle(void)
 	return fd;
 }
 
+/* What CPUs hold back goes to the LRU lists. */
+static void drain(void)
+{
+	write_file("/proc/sys/vm/drop_caches", "4");	/* quietly, from now on */
+	write_file("/proc/sys/vm/drop_caches", "1");
+}
+
 static void set_order(struct child *child, enum order order)
 {
 	__atomic_store_n(&child->order, order, __ATOMIC_SEQ_CST);
@@ -158,8 +165,7 @@ void setup_family(unsigned int n)
 	order_all(READ);
 	order_all(WRITE);
 	shared_pfn = pfn_of(SHARED);
-	/* what CPUs hold back goes to the LRU lists */
-	write_file("/proc/sys/vm/drop_caches", "5");
+	drain();
 }
 
 /* As often without any page: what remains are the walks. */
@@ -211,7 +217,7 @@ static uint64_t visits(unsigned int parts)
 uint64_t count_visits_child(unsigned int parts)
 {
 	order_all(WRITE);
-	write_file("/proc/sys/vm/drop_caches", "5");
+	drain();
 	write_file(RMAP_DEPTH, "1");
 	order_all(PAGE_OUT);
 	return visits(parts);
@@ -235,7 +241,7 @@ uint64_t count_visits_shared(unsigned int parts)
 	for (unsigned int i = 0; i < PAGES; i++)
 		(void)*(volatile char *)(SHARED + i * PAGE);
 	order_all(READ);
-	write_file("/proc/sys/vm/drop_caches", "5");
+	drain();
 	forget_use();
 	write_file(RMAP_DEPTH, "1");
 	/* it may find less, and says so */
@@ -245,4 +251,28 @@ uint64_t count_visits_shared(unsigned int parts)
 	if (pfn_of(SHARED) && nr_children + 1 < PINNED)
 		die("a page that %u children share is not swapped out", nr_children);
 	return visits(parts);
+}
+
+#define CHECK	"/sys/kernel/debug/vmlean/anon_vma/check"
+
+/* As many VMAs as a process may have, nearly, all linked to one anon_vma. */
+void setup_check(void)
+{
+	map(ARENA, CHECKED_VMAS, PROT_READ | PROT_WRITE);
+	*ARENA = 'a';
+	for (unsigned int i = 1; i < CHECKED_VMAS; i += 2)
+		if (mprotect(ARENA + i * PAGE, PAGE, PROT_READ))
+			die("mprotect: %s", strerror(errno));
+}
+
+uint64_t time_check(unsigned int n)
+{
+	char pid[16];
+	uint64_t t;
+
+	(void)n;
+	snprintf(pid, sizeof(pid), "%d", getpid());
+	t = now();
+	write_file(CHECK, pid);
+	return now() - t;
 }

@@ -21,4 +21,10 @@ uint64_t time_walks_shared(unsigned int n);
 uint64_t count_visits_child(unsigned int n);
 uint64_t count_visits_shared(unsigned int n);
 
+/* vmlean.ko checks the anon_vmas of a process with many VMAs. */
+#define CHECKED_VMAS	65000
+
+void setup_check(void);
+uint64_t time_check(unsigned int n);
+
 #endif /* BENCH_RMAP_H */

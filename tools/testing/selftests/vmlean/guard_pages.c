@@ -9,23 +9,6 @@
 #include "../kselftest_harness.h"
 #include "guard_util.h"
 
-#define NEEDS_HUGE_PAGES()						\
-do {									\
-	if (!*kconfig("CONFIG_TRANSPARENT_HUGEPAGE"))			\
-		SKIP(return, "kernel without CONFIG_TRANSPARENT_HUGEPAGE"); \
-} while (0)
-
-static bool swapped(const char *at)
-{
-	int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
-	uint64_t entry = 0;
-
-	if (pread(fd, &entry, 8, (unsigned long)at / page * 8) != 8)
-		entry = 0;
-	close(fd);
-	return entry >> 62 & 1;
-}
-
 /* Pages beside guards that are somewhere else meanwhile. */
 FIXTURE(swap) {
 	bool on;

@@ -60,7 +60,6 @@ struct uffdio_move {
 #define FILE_PAGES	64
 #define AT		(FAR_AWAY + 16 * page)
 #define AWAY		(FAR_AWAY + (1UL << 30))
-#define HUGE		(2UL << 20)
 
 #define GUARDED		(-SIGSEGV)
 #define POISONED	(-SIGBUS)

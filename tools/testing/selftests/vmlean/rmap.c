@@ -11,9 +11,6 @@
 #include "../kselftest_harness.h"
 #include "rmap_util.h"
 
-#define AT	(FAR_AWAY + 16 * page)
-#define AWAY	(FAR_AWAY + (1UL << 30))
-
 /*
  * Pages that were locked, and made inaccessible, are unlocked all the same: "mlock:
  * mlocked pages are unevictable" got the pages by a fault, which PROT_NONE refuses.
@@ -61,7 +58,6 @@ TEST(mremap_is_no_peak)
 	EXPECT_EQ(0, faults_of(getpid()));
 }
 
-#define HUGE	(2UL << 20)
 #define PAGES	(HUGE / page)
 
 /* A huge page at FAR_AWAY, each page of it with a number of its own. */
@@ -104,8 +100,7 @@ TEST(split_of_held)
 	long done = number_in("/proc/vmstat", DONE);
 	int fds[2], value;
 
-	if (!*kconfig("CONFIG_TRANSPARENT_HUGEPAGE"))
-		SKIP(return, "kernel without CONFIG_TRANSPARENT_HUGEPAGE");
+	NEEDS_HUGE_PAGES();
 	ASSERT_EQ(0, pipe(fds));
 	ASSERT_TRUE(huge_page());
 	ASSERT_EQ(sizeof(int), vmsplice(fds[1], &iov, 1, 0));
@@ -147,8 +142,7 @@ TEST(split_while_held)
 {
 	struct holder holder = {};
 
-	if (!*kconfig("CONFIG_TRANSPARENT_HUGEPAGE"))
-		SKIP(return, "kernel without CONFIG_TRANSPARENT_HUGEPAGE");
+	NEEDS_HUGE_PAGES();
 	ASSERT_EQ(0, pipe(holder.fds));
 	ASSERT_TRUE(huge_page());
 	ASSERT_EQ(0, pthread_create(&holder.thread, NULL, hold_and_look, &holder));

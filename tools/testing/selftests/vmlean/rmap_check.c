@@ -11,7 +11,6 @@
 #include "../kselftest_harness.h"
 #include "rmap_util.h"
 
-#define AT	(FAR_AWAY + 16 * page)
 #define NOBODY	65534
 
 /* What a check says. */

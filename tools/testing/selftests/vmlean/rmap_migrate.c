@@ -10,8 +10,6 @@
 #include "../kselftest_harness.h"
 #include "rmap_util.h"
 
-#define AT	(FAR_AWAY + 16 * page)
-
 /*
  * While pages migrate, migration entries stand for them, and a walk finds these to
  * put the pages back. A child that is forked meanwhile has copies: these must be found

@@ -5,9 +5,6 @@
 #include "../kselftest_harness.h"
 #include "rmap_util.h"
 
-#define AT	(FAR_AWAY + 16 * page)
-#define AWAY	(FAR_AWAY + (1UL << 30))
-
 /* The youngest of a line of @depth descendants returns 0; the others wait for theirs. */
 static pid_t descend(struct child *child, int depth)
 {
@@ -130,11 +127,7 @@ TEST_F(swap, ksm_copies)
 
 	if (!*kconfig("CONFIG_KSM"))
 		SKIP(return, "kernel without CONFIG_KSM");
-	ASSERT_NE(NULL, map_at(AT, 1));
-	ASSERT_NE(NULL, map_at(AWAY, 1));
-	memset(AT, 'k', page);
-	memset(AWAY, 'k', page);
-	ASSERT_TRUE(ksm_merge(AT, AWAY));
+	ASSERT_TRUE(ksm_share(AT, AWAY));
 
 	ASSERT_TRUE(swap_out(AT));
 	ASSERT_TRUE(swapped(AWAY));
@@ -145,8 +138,7 @@ TEST_F(swap, ksm_copies)
 	EXPECT_EQ(0, faults_of(getpid()));
 	AT[0] = 'a';
 	EXPECT_EQ('k', AWAY[0]);
-	EXPECT_EQ(0, write_file(KSM_DIR "run", "2"));
-	EXPECT_EQ(0, write_file(KSM_DIR "run", "0"));
+	EXPECT_TRUE(ksm_unshare());
 	EXPECT_EQ('a', AT[0]);
 	EXPECT_EQ('k', AWAY[0]);
 	EXPECT_EQ(0, faults_of(getpid()));

@@ -8,8 +8,6 @@
 #include "../kselftest_harness.h"
 #include "rmap_util.h"
 
-#define AT	(FAR_AWAY + 16 * page)
-#define AWAY	(FAR_AWAY + (1UL << 30))
 #define TRACEFS	"/sys/kernel/tracing"
 #define HERE	TRACEFS "/instances/rmap_test/"
 #define EVENTS	HERE "events/rmap/"
@@ -198,11 +196,7 @@ TEST_F(events, clone_fails)
 {
 	int fd = -1, failed = 0, linked = 0;
 
-	if (!inject_usable())
-		SKIP(return, "kernel without " INJECT_NEEDS);
-	fd = open("/proc/thread-self/fail-nth", O_RDWR | O_CLOEXEC);
-	ASSERT_LE(0, fd);
-	ASSERT_EQ(0, inject_setup(true));
+	INJECT_OPEN(fd);
 	for (int nth = 1, left = 0; nth < 100 && !left && !failed; nth++) {
 		munmap(AT, 4 * page);
 		if (map_at(AT, 4))
@@ -361,11 +355,7 @@ TEST_F(walks, ksm)
 {
 	if (!*kconfig("CONFIG_KSM"))
 		SKIP(return, "kernel without CONFIG_KSM");
-	ASSERT_NE(NULL, map_at(AT, 1));
-	ASSERT_NE(NULL, map_at(AWAY, 1));
-	memset(AT, 'k', page);
-	memset(AWAY, 'k', page);
-	ASSERT_TRUE(ksm_merge(AT, AWAY));
+	ASSERT_TRUE(ksm_share(AT, AWAY));
 	ASSERT_EQ(0, write_file(RMAP_DEPTH, "1"));
 	ASSERT_TRUE(trace("rmap_walk_end/enable"));
 	ASSERT_TRUE(swap_out(AT));
@@ -374,8 +364,7 @@ TEST_F(walks, ksm)
 	}
 	EXPECT_LE(1, depth("ksm_walks"));
 	EXPECT_LE(1, depth("ksm_hit_2"));
-	ASSERT_EQ(0, write_file(KSM_DIR "run", "2"));
-	ASSERT_EQ(0, write_file(KSM_DIR "run", "0"));
+	ASSERT_TRUE(ksm_unshare());
 }
 
 /* What anon_vma/stats says of a first fault, of a fork, and of what fork need not make. */

@@ -6,27 +6,13 @@
 
 #include "rmap_util.h"
 
+#define KSM_DIR	"/sys/kernel/mm/ksm/"
+
 size_t page;
 
 static __attribute__((constructor)) void page_size(void)
 {
 	page = getpagesize();
-}
-
-static uint64_t pagemap_of(const char *at)
-{
-	int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
-	uint64_t entry = 0;
-
-	if (pread(fd, &entry, 8, (unsigned long)at / page * 8) != 8)
-		entry = 0;
-	close(fd);
-	return entry;
-}
-
-bool swapped(const char *at)
-{
-	return pagemap_of(at) >> 62 & 1;
 }
 
 static bool present(const char *at)
@@ -97,16 +83,22 @@ bool kpageflags_of(const char *at, uint64_t *flags)
 	return ok;
 }
 
-bool ksm_merge(char *a, char *b)
+bool ksm_share(char *a, char *b)
 {
 	char old[16];
-	bool ok = !madvise(a, page, MADV_MERGEABLE) && !madvise(b, page, MADV_MERGEABLE) &&
+	bool ok = map_at(a, 1) && map_at(b, 1) && memset(a, 'k', page) && memset(b, 'k', page) &&
+		  !madvise(a, page, MADV_MERGEABLE) && !madvise(b, page, MADV_MERGEABLE) &&
 		  read_file(KSM_DIR "pages_to_scan", old, sizeof(old)) > 0 &&
 		  !write_file(KSM_DIR "pages_to_scan", "1000") &&
 		  !write_file(KSM_DIR "run", "1") &&
 		  UNTIL(number_in(KSM_DIR "pages_sharing", "") > 0);
 
 	return !write_file(KSM_DIR "run", "0") && !write_file(KSM_DIR "pages_to_scan", old) && ok;
+}
+
+bool ksm_unshare(void)
+{
+	return !write_file(KSM_DIR "run", "2") && !write_file(KSM_DIR "run", "0");
 }
 
 bool two_nodes(void)

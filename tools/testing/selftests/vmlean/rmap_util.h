@@ -15,11 +15,12 @@
 
 extern size_t page;
 
+/* Apart from each other, and from all that is mapped otherwise. */
+#define AT	(FAR_AWAY + 16 * page)
+#define AWAY	(FAR_AWAY + (1UL << 30))
+
 /* The number after KEY in a file, or its first one where KEY is ""; -1 if there is none. */
 long number_in(const char *path, const char *key);
-
-/* Is that page of the caller in swap? If it is shared, nothing says so. */
-bool swapped(const char *at);
 
 /* Swap out all of the cgroup, until the caller has no page there any more. */
 bool swap_out(const char *at);
@@ -56,10 +57,11 @@ int move_to(char *at, int node);
 /* What /proc/kpageflags says of the page there; false if there is none. */
 bool kpageflags_of(const char *at, uint64_t *flags);
 
-/* Make two pages of the caller, of the same content, one. */
-#define KSM_DIR	"/sys/kernel/mm/ksm/"
+/* Map a page full of 'k' at each address, and have KSM make them one. */
+bool ksm_share(char *a, char *b);
 
-bool ksm_merge(char *a, char *b);
+/* Give all pages that KSM has merged back to those who shared them. */
+bool ksm_unshare(void);
 
 /* Two nodes, between which pages migrate. */
 bool two_nodes(void);

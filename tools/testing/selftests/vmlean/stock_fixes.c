@@ -509,8 +509,7 @@ FIXTURE(collapse) {
 
 FIXTURE_SETUP(collapse)
 {
-	if (!*kconfig("CONFIG_TRANSPARENT_HUGEPAGE"))
-		SKIP(return, "no CONFIG_TRANSPARENT_HUGEPAGE");
+	NEEDS_HUGE_PAGES();
 	self->uffd = -1;
 	self->fd = memfd_create("collapse", MFD_CLOEXEC);
 	ASSERT_LE(0, self->fd);

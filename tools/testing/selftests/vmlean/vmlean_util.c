@@ -347,6 +347,22 @@ long cg_charge(const char *name)
 	return write_file(procs, "0") ? -1 : charge;
 }
 
+uint64_t pagemap_of(const char *at)
+{
+	int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	uint64_t entry = 0;
+
+	if (pread(fd, &entry, 8, (unsigned long)at / getpagesize() * 8) != 8)
+		entry = 0;
+	close(fd);
+	return entry;
+}
+
+bool swapped(const char *at)
+{
+	return pagemap_of(at) >> 62 & 1;
+}
+
 int pin_to_one_cpu(void)
 {
 	cpu_set_t one;

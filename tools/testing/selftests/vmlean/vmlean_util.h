@@ -200,6 +200,21 @@ long cg_charge(const char *name);
 bool swap_on(void);
 bool swap_off(void);
 
+/* What /proc/self/pagemap says of a page of the caller; 0 if nothing. */
+uint64_t pagemap_of(const char *at);
+
+/* Is it in swap? If it is shared, nothing says so. */
+bool swapped(const char *at);
+
+/* A huge page: that of a PMD. */
+#define HUGE	(2UL << 20)
+
+#define NEEDS_HUGE_PAGES()						\
+do {									\
+	if (!*kconfig("CONFIG_TRANSPARENT_HUGEPAGE"))			\
+		SKIP(return, "kernel without CONFIG_TRANSPARENT_HUGEPAGE"); \
+} while (0)
+
 /* So that the stock of one CPU is all there is. */
 int pin_to_one_cpu(void);
 

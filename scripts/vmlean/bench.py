@@ -6,6 +6,7 @@ import collections
 import fnmatch
 import glob
 import json
+import os
 import re
 import subprocess
 import sys
@@ -35,28 +36,27 @@ def prepare(variant, name, *options):
     call(f"{TOP}/scripts/image", name)
 
 
-# Boots of each kernel: plan, CPUs, of which one runs, kernel parameters. The pools
-# that keep test_vmalloc away from what the series changes need a second one.
-BOOTS = (("bench", 1, "ramdisk_size=65536"), ("bench-smp", 2, "maxcpus=1"))
+# Boots of each kernel: plan, CPUs, of which one runs. The pools that keep test_vmalloc
+# away from what the series changes need a second one.
+BOOTS = (("bench", 1), ("bench-smp", 2))
 
 # The kernels whose fork copies the names of VMAs, as before they were counted:
 # flags for the objects in which stock and the series do that, one more plan.
 STRDUP = [word for obj in ("vma_init", "mmap") for word in
           ("--make", f"CFLAGS_{obj}.o=-include {TOP}/tools/bench/kernel/strdup.h")]
-STRDUP_BOOTS = (("bench-strdup", 1, "ramdisk_size=65536"),)
+STRDUP_BOOTS = (("bench-strdup", 1),)
 
 
-# What vmlean.ko counts, and stock cannot.
-COUNTED_BOOTS = (("bench-rmap", 1, "ramdisk_size=65536"),)
+# What vmlean.ko counts, and stock cannot: on bases with the topic.
+COUNTED_BOOTS = (("bench-rmap", 1),) if os.path.isdir(f"{PATCHES}/rmap") else ()
 
 
 def measure(name, icount, boots=BOOTS):
     """{row: (unit, value)} of one kernel."""
     rows = {}
-    for plan, cpus, append in boots:
+    for plan, cpus in boots:
         call(f"{TOP}/scripts/boot", name, plan, "--cpus", str(cpus), "--name", f"{plan}-{name}",
-             *(["--icount"] if icount else []),
-             "--append", append + ("" if icount else " nokaslr norandmaps"))
+             *(["--icount"] if icount else ["--append", "nokaslr norandmaps"]))
         with open(f"{BUILD}/results/{plan}-{name}/results.json", encoding="utf-8") as f:
             rows |= {d["name"]: (d["unit"], d["value"]) for d in json.load(f)["data"]}
     if icount and any(unit == "cycles" for unit, _ in rows.values()):
@@ -123,11 +123,6 @@ def limit(row):
     """(column, at most) for a row; (None, None) if nothing limits it."""
     return next(((column, most) for pattern, column, most in LIMITS
                  if fnmatch.fnmatchcase(row["name"], pattern)), (None, None))
-
-
-def is_wanted(name):
-    """Has this base a limit for that row, other than the one for all rows?"""
-    return any(fnmatch.fnmatchcase(name, pattern) for pattern, _, _ in LIMITS[:-1])
 
 
 def reached(row, by):
@@ -298,7 +293,7 @@ def plot(rows, facts, path):
 def write(rows, facts):
     """Put the figures wherever they stand: one run makes them all."""
     insert(tables(rows, facts), "bench", f"Documentation/benchmarks/{env.BASE}.md")
-    if is_wanted("rmap_visits/child/16"):
+    if COUNTED_BOOTS:
         plot(rows, facts, f"{TOP}/Documentation/benchmarks/rmap-{env.BASE}.svg")
     if env.BASE == env.bases()[-1]:
         insert(["| | unit | stock | patched | ratio |", "|---|---|---:|---:|---:|"] + [

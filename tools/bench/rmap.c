@@ -200,18 +200,22 @@ uint64_t time_walks_shared(unsigned int n)
 	return time_walks(&shared_pfn, 1, n);
 }
 
+static uint64_t counted(const char *text, const char *key)
+{
+	const char *at = strstr(text, key);
+
+	return at ? strtoull(at + strlen(key), NULL, 10) : 0;
+}
+
 static uint64_t visits(unsigned int parts)
 {
-	char text[8192], *walks, *visited;
+	char text[8192];
 
 	read_file(RMAP_DEPTH, text, sizeof(text));
 	write_file(RMAP_DEPTH, "0");
-	walks = strstr(text, "anon_walks ");
-	visited = strstr(text, "anon_visited ");
-	if (!walks || !visited || !atoll(walks + sizeof("anon_walks")))
+	if (!counted(text, "anon_walks "))
 		die("no walks in " RMAP_DEPTH);
-	return atoll(visited + sizeof("anon_visited")) * parts /
-	       atoll(walks + sizeof("anon_walks"));
+	return counted(text, "anon_visited ") * parts / counted(text, "anon_walks ");
 }
 
 uint64_t count_visits_child(unsigned int parts)
